@@ -1,0 +1,228 @@
+"""One typed tree of settings: configs/base.yaml < the file named by EKIBEN_CONFIG < EKIBEN_* variables < flags.
+
+The classes hold names, types and bounds; the values stand in configs/base.yaml alone. Only `*/service.py` and `clients/` load settings.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from core.errors import InvalidSettings
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+BASE_FILE = CONFIGS / "base.yaml"
+PREFIX = "EKIBEN_"
+CONFIG_VARIABLE = "EKIBEN_CONFIG"
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+class Section(BaseModel):
+    """A branch of the tree."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class EmbedderSettings(Section):
+    """The embedding service."""
+
+    url: Url
+    model: str
+    device: Device
+    dtype: DType
+    threads: Annotated[int, Field(ge=0, le=1024)]
+    max_batch_items: Annotated[int, Field(ge=2, le=65_536)]
+    max_batch_tokens: Annotated[int, Field(ge=64)]
+    timeout_s: Seconds
+
+
+class RetrieverSettings(Section):
+    """The store, its indexes and their fusion."""
+
+    url: Url
+    data_dir: Path
+    candidates: Annotated[int, Field(ge=1, le=10_000)]
+    fusion: Literal["convex", "rrf"]
+    dense_weight: Annotated[float, Field(ge=0, le=1)]
+    rrf_k: Annotated[int, Field(ge=1)]
+    embed_timeout_s: Seconds
+    timeout_s: Seconds
+
+
+class GeneratorSettings(Section):
+    """Summaries and answers."""
+
+    url: Url
+    backend: Literal["extractive", "seq2seq"]
+    model: str | None
+    device: Device
+    dtype: DType | Literal["auto"]
+    max_batch_items: Annotated[int, Field(ge=2, le=65_536)]
+    max_batch_tokens: Annotated[int, Field(ge=64)]
+    max_new_tokens: Annotated[int, Field(ge=1, le=8_192)]
+    mmr_lambda: Annotated[float, Field(ge=0, le=1)]
+    timeout_s: Seconds
+
+
+class GatewaySettings(Section):
+    """The HTTP border."""
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    max_concurrency: Annotated[int, Field(ge=1)]
+    max_body_bytes: Annotated[int, Field(ge=1_024)]
+    timeout_s: Seconds
+
+
+class AnsweringSettings(Section):
+    """The journey from question to answer."""
+
+    retrieve_timeout_s: Seconds
+    summary_timeout_s: Seconds
+    compose_timeout_s: Seconds
+    summary_sentences: Annotated[int, Field(ge=1, le=20)]
+    answer_sentences: Annotated[int, Field(ge=1, le=20)]
+    min_confidence: Annotated[float, Field(ge=0, le=1)]
+
+
+class IngestionSettings(Section):
+    """The journey from file to chunks."""
+
+    chunk_tokens: Annotated[int, Field(ge=16)]
+    overlap_tokens: Annotated[int, Field(ge=0)]
+    max_file_bytes: Annotated[int, Field(ge=1)]
+    max_text_chars: Annotated[int, Field(ge=1)]
+    max_pdf_pages: Annotated[int, Field(ge=1)]
+
+
+class ModelsSettings(Section):
+    """Where models come from."""
+
+    hub_token: SecretStr | None
+
+
+class LoggingSettings(Section):
+    """What is logged, and how."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    format: Literal["console", "json"]
+
+
+class RuntimeSettings(Section):
+    """The cures for BentoML."""
+
+    batch_wait_cap_ms: Annotated[float, Field(ge=0, le=1_000)]
+    keep_alive_s: Annotated[int, Field(gt=15)]
+    probe_timeout_s: Seconds
+
+
+class _YamlFile(PydanticBaseSettingsSource):
+    def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
+        super().__init__(settings_cls)
+        self.path = path
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # pragma: no cover - required by the base class
+        raise NotImplementedError
+
+    def __call__(self) -> dict[str, Any]:
+        try:
+            content = yaml.safe_load(self.path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InvalidSettings(f"can't read the settings file {self.path}: {error}") from error
+        if content is None:
+            return {}
+        if not isinstance(content, dict):
+            raise InvalidSettings(f"the settings file {self.path} must hold a mapping, not {type(content).__name__}")
+        return {str(key): value for key, value in content.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """The resolved settings; immutable."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", env_parse_none_str="null", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    embedder: EmbedderSettings
+    retriever: RetrieverSettings
+    generator: GeneratorSettings
+    gateway: GatewaySettings
+    answering: AnsweringSettings
+    ingestion: IngestionSettings
+    models: ModelsSettings
+    logging: LoggingSettings
+    runtime: RuntimeSettings
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then variables, then files; see the module's docstring."""
+        files = [_YamlFile(settings_cls, path) for path in config_files()]
+        return (init_settings, env_settings, *files)
+
+
+def config_files() -> list[Path]:
+    """The settings files in force, strongest first. EKIBEN_CONFIG is a path, or the name of a file in configs/."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if not named:
+        return [BASE_FILE]
+    candidates = [Path(named), CONFIGS / named, CONFIGS / f"{named}.yaml"]
+    for path in candidates:
+        if path.is_file():
+            return [path, BASE_FILE]
+    raise InvalidSettings(f"{CONFIG_VARIABLE} names {named!r}, but there is no such file (looked for {', '.join(map(str, candidates))})")
+
+
+def load_settings(flags: Mapping[str, Mapping[str, object]] | None = None) -> Settings:
+    """Resolve the settings. Raises InvalidSettings for an unknown key, a wrong type or a value out of bounds, naming each and its source."""
+    _refuse_unknown_variables()
+    try:
+        return Settings(**(flags or {}))  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False, include_url=False)]
+        raise InvalidSettings(
+            "\n".join(["the settings are not valid:", *lines, "`ekiben config` explains; configs/base.yaml lists them all"])
+        ) from error
+
+
+def _refuse_unknown_variables() -> None:
+    for name in os.environ:
+        section = name.removeprefix(PREFIX).split("__")[0].lower()
+        if name.startswith(PREFIX) and name != CONFIG_VARIABLE and section not in Settings.model_fields:
+            raise InvalidSettings(f"{name} is no setting: EKIBEN_SECTION__KEY, with a section out of {', '.join(Settings.model_fields)}")
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, resolved once."""
+    return load_settings()
+
+
+def provenance(resolved: Settings, flags: Mapping[str, Mapping[str, object]] | None = None) -> Iterator[tuple[str, object, str]]:
+    """(key, value, source) of every setting in the order of configs/base.yaml; secrets masked."""
+    files = config_files()
+    sources: list[tuple[str, Mapping[str, Any]]] = [("flag", dict(flags or {})), ("environment", EnvSettingsSource(Settings)())]
+    sources += [(_name_of(path), _YamlFile(Settings, path)()) for path in files]
+    for section, branch in resolved:
+        for key, value in branch:
+            source = next((name for name, content in sources if key in (content.get(section) or {})), "default")
+            yield f"{section}.{key}", str(value) if isinstance(value, SecretStr | Path) else value, source
+
+
+def _name_of(path: Path) -> str:
+    return f"configs/{path.name}" if path.parent == CONFIGS else str(path)
