@@ -239,8 +239,11 @@ class SearchResponse(Frozen):
 # -- embedding -------------------------------------------------------------------------------------------------------------------
 
 
-class EncoderInfo(Frozen):
-    """What the running encoder is. `fingerprint` changes with whatever changes its vectors."""
+class EncoderSummary(Frozen):
+    """What the running encoder is. `fingerprint` changes with whatever changes its vectors.
+
+    `max_tokens` is what a text may have, special tokens counted and the model's prompt taken off.
+    """
 
     fingerprint: str
     model: str
@@ -250,25 +253,36 @@ class EncoderInfo(Frozen):
     weights_sha256: str
     device: str
     dtype: str
+
+
+class EncoderInfo(EncoderSummary):
+    """The encoder with its tokenizer, as the JSON that the `tokenizers` library reads."""
+
     tokenizer_json: str = ""
+
+    def summary(self) -> EncoderSummary:
+        """This without the tokenizer, which is half a megabyte."""
+        return EncoderSummary.model_validate(self.model_dump(exclude={"tokenizer_json"}))
 
 
 class EmbedItem(Frozen):
-    """One text to embed."""
+    """One text to embed; `kind` chooses the prompt of models that tell questions from documents."""
 
     text: str
+    kind: Literal["query", "document"] = "document"
 
 
 class EmbedResult(Frozen):
     """A unit vector as `core.vectors.pack` writes it, and what it cost.
 
+    `fingerprint` names the encoder it comes from.
     `windows` is above 1 where the text was longer than the model's window: its windows are embedded apart and averaged by their token counts.
     """
 
-    vector: str = ""
-    tokens: int = 0
+    vector: str
+    tokens: int
     windows: int = 1
-    error: ErrorInfo | None = None
+    fingerprint: str
 
 
 # -- generation ------------------------------------------------------------------------------------------------------------------
@@ -382,8 +396,6 @@ class AnswerDebug(Frozen):
     """What went into an answer, for `debug: true`."""
 
     index_version: int
-    encoder: str
-    generator: str
     retrieval_ms: dict[str, float]
     summary_batches: tuple[BatchStats | None, ...]
 
@@ -415,7 +427,7 @@ class StoreStatus(Frozen):
     chunks: int
     collections: dict[str, int]
     index_version: int
-    encoder: EncoderInfo | None = None
+    encoder: EncoderSummary | None = None
     problem: ErrorInfo | None = None
 
 

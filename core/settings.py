@@ -121,7 +121,6 @@ class RuntimeSettings(Section):
     """The cures for BentoML."""
 
     batch_wait_cap_ms: Annotated[float, Field(ge=0, le=1_000)]
-    keep_alive_s: Annotated[int, Field(gt=15)]
     probe_timeout_s: Seconds
 
 

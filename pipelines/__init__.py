@@ -1,0 +1,1 @@
+"""The journeys, in plain async Python over ports."""

@@ -1,0 +1,1 @@
+"""The four BentoML services; each folder owns its model and its state."""

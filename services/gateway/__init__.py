@@ -1,0 +1,1 @@
+"""The HTTP entrance: questions, searches and documents."""

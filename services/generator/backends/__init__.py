@@ -1,0 +1,1 @@
+"""What can write a summary or an answer, behind one port."""

@@ -1,0 +1,28 @@
+"""Words of a text, for what compares texts by their words: lexical search, extractive answers, verification of citations."""
+
+import re
+
+_WORD = re.compile(r"\w+")
+
+# English words that carry grammar, not content. They occur in nearly every passage: leaving them out of questions makes lexical search several
+# times faster and slightly better (measured on SQuAD).
+FUNCTION_WORDS = frozenset(
+    _WORD.findall("""
+        a about after all also am an and any are as at be because been before being between both but by can could did do does doing done during each
+        for from further had has have having he her here hers him his how i if in into is it its itself just many me more most much must my no nor
+        not of off on once one only or other our out over own same shall she should so some such than that the their theirs them then there these
+        they this those through to too under until up upon us very was we were what when where which while who whom whose why will with would you
+        your yours
+    """)
+)
+
+
+def words(text: str) -> list[str]:
+    """The words of `text`, case-folded, in order. A run of characters of a script without spaces is one word."""
+    return _WORD.findall(text.casefold())
+
+
+def content_words(text: str) -> list[str]:
+    """The words of `text` without function words; all of them where nothing else would be left."""
+    found = words(text)
+    return [word for word in found if word not in FUNCTION_WORDS] or found

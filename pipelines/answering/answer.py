@@ -1,0 +1,185 @@
+"""The journey from a question to a cited answer: retrieve, summarize every passage in parallel, compose, verify."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+
+from core.errors import DeadlineExceeded, EkibenError, ErrorInfo
+from core.ports import Generates, Searches
+from core.schemas import (
+    Answer,
+    AnswerDebug,
+    AnswerRequest,
+    GenerationItem,
+    GenerationResult,
+    Passage,
+    SearchRequest,
+    SearchResponse,
+    Sentence,
+    Source,
+    Span,
+    Summary,
+)
+from core.settings import AnsweringSettings
+from core.telemetry import ANSWERS, STAGE_SECONDS, request_id
+from pipelines.answering.citations import cite
+
+NOT_FOUND = "The documents do not answer this question."
+
+
+class AnswerQuestion:
+    """Answers one question at a call; holds no state between calls."""
+
+    def __init__(self, retriever: Searches, generator: Generates, limits: AnsweringSettings) -> None:
+        self._retriever = retriever
+        self._generator = generator
+        self._limits = limits
+
+    async def __call__(self, request: AnswerRequest) -> Answer:
+        """The answer to `request`. A summary that is late or fails is left out and noted (`degraded`); a failed retrieval is raised.
+
+        Where the composition fails, the best sentences of the summaries stand in for it.
+        """
+        stages = _Stages()
+        found = await self._retrieve(request)
+        stages.done("retrieve")
+        passages = found.passages
+        confidence = _confidence(passages)
+        if not passages or (confidence is not None and confidence < self._limits.min_confidence):
+            return _answer(request, found, confidence, [], (), stages)
+        results = await asyncio.gather(*(self._summarize(request.question, passage, _relative(passage, passages)) for passage in passages))
+        stages.done("summarize")
+        notes = [_note(passage, result.error) for passage, result in zip(passages, results, strict=True) if result.error]
+        sentences, late = await self._compose(request.question, results)
+        stages.done("compose")
+        return _answer(request, found, confidence, results, sentences, stages, [*notes, *late])
+
+    async def _retrieve(self, request: AnswerRequest) -> SearchResponse:
+        search = SearchRequest(
+            query=request.question, top_k=request.top_k, mode=request.mode, filters=request.filters, collections=request.collections
+        )
+        async with _deadline(self._limits.retrieve_timeout_s, "the retrieval"):
+            return await self._retriever.search(search)
+
+    async def _summarize(self, question: str, passage: Passage, relative_score: float) -> GenerationResult:
+        span = Span(
+            document_id=passage.document_id,
+            chunk_id=passage.chunk_id,
+            collection=passage.collection,
+            start=passage.start,
+            end=passage.end,
+            quote=passage.text,
+        )
+        source = Source(text=passage.text, title=passage.title, span=span, score=relative_score)
+        item = GenerationItem(question=question, sources=(source,), max_sentences=self._limits.summary_sentences, request_id=request_id.get())
+        try:
+            async with _deadline(self._limits.summary_timeout_s, "the summary"):
+                return await self._generator.summarize(item)
+        except EkibenError as error:
+            return GenerationResult(error=error.info())
+
+    async def _compose(self, question: str, summaries: Sequence[GenerationResult]) -> tuple[tuple[Sentence, ...], list[str]]:
+        sources = tuple(
+            Source(text=sentence.text, supports=sentence.supports, score=sentence.score) for result in summaries for sentence in result.sentences
+        )
+        if not sources:
+            return (), []
+        item = GenerationItem(question=question, sources=sources, max_sentences=self._limits.answer_sentences, request_id=request_id.get())
+        try:
+            async with _deadline(self._limits.compose_timeout_s, "the composition"):
+                result = await self._generator.compose(item)
+        except EkibenError as error:
+            result = GenerationResult(error=error.info())
+        if result.error is None:
+            return result.sentences, []
+        sentences = [sentence for summary in summaries for sentence in summary.sentences]
+        best = sorted(sentences, key=lambda sentence: -sentence.score)[: self._limits.answer_sentences]
+        return tuple(best), [f"the best sentences of the summaries stand in for a composed answer: {result.error.message}"]
+
+
+class _Stages:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self.milliseconds: dict[str, float] = {}
+
+    def done(self, stage: str) -> None:
+        now = time.perf_counter()
+        STAGE_SECONDS.labels(stage=stage).observe(now - self._last)
+        self.milliseconds[stage] = round((now - self._last) * 1000, 2)
+        self._last = now
+
+    def total(self) -> dict[str, float]:
+        self.done("verify")
+        return {**self.milliseconds, "total": round((self._last - self._start) * 1000, 2)}
+
+
+class _deadline:  # noqa: N801 - reads as a statement
+    """`asyncio.timeout` that raises DeadlineExceeded and names what was late."""
+
+    def __init__(self, seconds: float, what: str) -> None:
+        self._timeout = asyncio.timeout(seconds)
+        self._message = f"{what} took longer than {seconds:g} s"
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *exception: object) -> None:
+        try:
+            await self._timeout.__aexit__(*exception)  # type: ignore[arg-type]
+        except TimeoutError as error:
+            raise DeadlineExceeded(self._message) from error
+
+
+def _confidence(passages: Sequence[Passage]) -> float | None:
+    """The best cosine, cut to [0, 1]; None where the search was lexical."""
+    cosines = [passage.scores.dense for passage in passages if passage.scores.dense is not None]
+    return round(min(max(*cosines, 0.0, 0.0), 1.0), 4) if cosines else None
+
+
+def _relative(passage: Passage, passages: Sequence[Passage]) -> float:
+    """The passage's score against the best one's, in [0, 1], so that it means the same in every mode."""
+    best = max(other.score for other in passages)
+    return max(0.0, passage.score / best) if best > 0 else 0.0
+
+
+def _note(passage: Passage, error: ErrorInfo) -> str:
+    return f"no summary of {passage.chunk_id}: {error.message}"
+
+
+def _answer(
+    request: AnswerRequest,
+    found: SearchResponse,
+    confidence: float | None,
+    summaries: Sequence[GenerationResult],
+    sentences: Sequence[Sentence],
+    stages: _Stages,
+    notes: Sequence[str] = (),
+) -> Answer:
+    abstained = not sentences
+    degraded = found.degraded or bool(notes)
+    citations = cite(sentences, found.passages)
+    ANSWERS.labels(outcome="abstained" if abstained else "degraded" if degraded else "answered").inc()
+    return Answer(
+        id=f"ans_{uuid.uuid4().hex}",
+        question=request.question,
+        answer=NOT_FOUND if abstained else " ".join(sentence.text for sentence in sentences),
+        abstained=abstained,
+        confidence=confidence,
+        degraded=degraded,
+        notes=(*found.notes, *notes),
+        citations=citations,
+        passages=found.passages,
+        summaries=tuple(
+            Summary(document_id=passage.document_id, chunk_id=passage.chunk_id, text=result.text, error=result.error)
+            for passage, result in zip(found.passages, summaries, strict=False)
+        ),
+        timings_ms=stages.total(),
+        debug=_debug(found, summaries) if request.debug else None,
+    )
+
+
+def _debug(found: SearchResponse, summaries: Sequence[GenerationResult]) -> AnswerDebug:
+    return AnswerDebug(index_version=found.index_version, retrieval_ms=found.timings_ms, summary_batches=tuple(result.batch for result in summaries))

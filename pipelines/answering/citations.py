@@ -1,0 +1,50 @@
+"""Citations: which characters of which source a sentence of an answer rests on, checked by code before anybody sees them."""
+
+from collections.abc import Mapping, Sequence
+
+from core.schemas import Citation, Passage, Sentence, Span
+from core.words import content_words
+
+# A sentence that copies its quote shares all of its words with it. Below this share it says something that the quote doesn't.
+SUPPORT_SHARE = 0.7
+
+
+def cite(sentences: Sequence[Sentence], passages: Sequence[Passage]) -> tuple[Citation, ...]:
+    """One citation for each span that a sentence rests on, in reading order. A span of no retrieved passage is left out."""
+    by_chunk = {(passage.collection, passage.chunk_id): passage for passage in passages}
+    return tuple(
+        citation
+        for number, sentence in enumerate(sentences)
+        for span in sentence.supports
+        if (citation := _cite(number, sentence, span, by_chunk)) is not None
+    )
+
+
+def _cite(number: int, sentence: Sentence, span: Span, by_chunk: Mapping[tuple[str, str], Passage]) -> Citation | None:
+    passage = by_chunk.get((span.collection, span.chunk_id))
+    if passage is None:
+        return None
+    return Citation(
+        sentence=number,
+        document_id=passage.document_id,
+        chunk_id=passage.chunk_id,
+        collection=passage.collection,
+        title=passage.title,
+        page=passage.page,
+        start=span.start,
+        end=span.end,
+        quote=span.quote,
+        verified=stands_in(span, passage) and supports(span.quote, sentence.text),
+    )
+
+
+def stands_in(span: Span, passage: Passage) -> bool:
+    """Whether the quote stands at exactly these offsets of the stored document, as far as the passage shows it."""
+    inside = passage.start <= span.start < span.end <= passage.end and span.document_id == passage.document_id
+    return inside and passage.text[span.start - passage.start : span.end - passage.start] == span.quote
+
+
+def supports(quote: str, sentence: str) -> bool:
+    """Whether nearly all content words of `sentence` occur in `quote`. Identity always does."""
+    said = set(content_words(sentence))
+    return quote == sentence or (bool(said) and len(said & set(content_words(quote))) / len(said) >= SUPPORT_SHARE)

@@ -1,0 +1,255 @@
+"""The HTTP border that all four services share: request ids, limits, one shape of error, one log line a request.
+
+A pure ASGI middleware. BentoML puts it inside its own metrics, tracing and timeout and outside of all routes.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from opentelemetry import baggage, context
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import (
+    DeadlineExceeded,
+    EkibenError,
+    ErrorBody,
+    Internal,
+    InvalidRequest,
+    MalformedBody,
+    MethodNotAllowed,
+    NotFound,
+    NotReady,
+    Overloaded,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
+from core.telemetry import new_request_id, request_id
+from services.bentoml_runtime import PICKLE, error_response
+
+log = logging.getLogger("ekiben.request")
+
+PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+REQUEST_ID_HEADER = "x-request-id"
+_BAGGAGE_KEY = "ekiben.request_id"
+_JSON = "application/json"
+_SERVER_ERROR = 500
+_INTERNAL = "something went wrong; the log has the details under this request id"
+
+
+class Border:
+    """See the module. `max_concurrency` and `deadline_s` are None where a service leaves them to its callers."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        max_concurrency: int | None = None,
+        deadline_s: float | None = None,
+        multipart_paths: Sequence[str] = (),
+    ) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+        self.max_concurrency = max_concurrency
+        self.deadline_s = deadline_s
+        self.multipart_paths = frozenset(multipart_paths)
+        self.in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; see the module."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        inherited = baggage.get_baggage(_BAGGAGE_KEY)
+        identifier = new_request_id(str(inherited) if inherited else headers.get(REQUEST_ID_HEADER))
+        token = request_id.set(identifier)
+        otel_token = context.attach(baggage.set_baggage(_BAGGAGE_KEY, identifier))
+        answer = _Answer(send, identifier)
+        started = time.perf_counter()
+        try:
+            await self._serve(scope, headers, receive, answer)
+        finally:
+            quiet = inherited is not None or scope["path"] in PROBES
+            self._log(scope, answer.status, time.perf_counter() - started, quiet)
+            context.detach(otel_token)
+            request_id.reset(token)
+
+    async def _serve(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Answer") -> None:
+        if scope["path"] in PROBES:
+            await self.app(scope, receive, answer)
+            await answer.finish()
+            return
+        self.in_flight += 1
+        try:
+            self._admit(scope, headers)
+            async with asyncio.timeout(self.deadline_s):
+                await self.app(scope, self._bounded(receive, answer), answer)
+            await answer.finish()
+        except EkibenError as error:
+            await self._refuse(error, scope, receive, answer)
+        except TimeoutError:
+            await self._refuse(DeadlineExceeded(f"not done within {self.deadline_s:g} s"), scope, receive, answer)
+        except Exception:
+            # The outermost edge: BentoML would keep the caller waiting for the whole timeout.
+            log.exception("a request failed")
+            await self._refuse(Internal(_INTERNAL), scope, receive, answer)
+        finally:
+            self.in_flight -= 1
+
+    def _admit(self, scope: Scope, headers: Headers) -> None:
+        if self.max_concurrency is not None and self.in_flight > self.max_concurrency:
+            raise Overloaded(f"{self.max_concurrency} requests are in work already; try again in a second")
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self.max_body_bytes:
+            raise _too_large(self.max_body_bytes)
+        if scope["method"] in ("POST", "PUT", "PATCH"):
+            self._check_content_type(scope, headers.get("content-type", "").split(";")[0].strip().lower())
+
+    def _check_content_type(self, scope: Scope, content_type: str) -> None:
+        """Cure 8 of `bentoml_runtime`: pickle is code, and only a parent's Unix socket (no client address) may carry it."""
+        if content_type == PICKLE and not _over_tcp(scope):
+            return
+        allowed = [_JSON, "multipart/form-data"] if scope["path"] in self.multipart_paths else [_JSON]
+        if content_type not in allowed:
+            raise UnsupportedMediaType(f"Content-Type is {content_type or 'missing'}; send {' or '.join(allowed)}")
+
+    def _bounded(self, receive: Receive, answer: "_Answer") -> Receive:
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_body_bytes:
+                # Frameworks catch what is raised here and answer 400 or 500: the answer has to remember the true reason.
+                answer.error = _too_large(self.max_body_bytes)
+                raise answer.error
+            return message
+
+        return bounded
+
+    async def _refuse(self, error: EkibenError, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        if not answer.started:
+            answer.discard()
+            await error_response(error)(scope, receive, answer)
+            await answer.finish()
+
+    def _log(self, scope: Scope, status: int, elapsed_s: float, quiet: bool) -> None:
+        """One INFO line a request, at the service where it came in; calls between services and probes at DEBUG."""
+        level = logging.DEBUG if quiet else logging.WARNING if status >= _SERVER_ERROR else logging.INFO
+        fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(elapsed_s * 1000, 1)}
+        log.log(level, "request", extra=fields)
+
+
+def behind_border(
+    service: object, max_body_bytes: int, max_concurrency: int | None = None, deadline_s: float | None = None, multipart_paths: Sequence[str] = ()
+) -> None:
+    """Put `service` (what `@bentoml.service` returned) behind a Border."""
+    cast("Any", service).add_asgi_middleware(
+        Border, max_body_bytes=max_body_bytes, max_concurrency=max_concurrency, deadline_s=deadline_s, multipart_paths=multipart_paths
+    )
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {limit:,} bytes (gateway.max_body_bytes): send it in parts")
+
+
+def _over_tcp(scope: Scope) -> bool:
+    server = scope.get("server")
+    return server is None or server[1] is not None
+
+
+class _Answer:
+    """Passes an answer on; an error that is not in our shape is held back until it is whole, then rewritten."""
+
+    def __init__(self, send: Send, identifier: str) -> None:
+        self._send = send
+        self._identifier = identifier
+        self._held: Message | None = None
+        self._body = bytearray()
+        self.status = _SERVER_ERROR
+        self.started = False
+        self.error: EkibenError | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self._identifier
+            if self.status >= 400:  # noqa: PLR2004
+                self._held = message
+                return
+        elif self._held is not None:
+            self._body += message.get("body", b"")
+            return
+        self.started = True
+        await self._send(message)
+
+    def discard(self) -> None:
+        """Forget an answer that was held back."""
+        self._held, self._body = None, bytearray()
+
+    async def finish(self) -> None:
+        """Send what was held back."""
+        if self._held is None:
+            return
+        start, body = self._held, bytes(self._body)
+        if self.error is not None or not _has_our_shape(body):
+            error = self.error or _error_behind(start["status"], body)
+            response = error_response(error)
+            body, start["status"] = bytes(response.body), response.status_code
+            self.status = response.status_code
+            headers = MutableHeaders(scope=start)
+            headers["content-type"], headers["content-length"] = _JSON, str(len(body))
+        self.started, self._held = True, None
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def _has_our_shape(body: bytes) -> bool:
+    try:
+        return set(json.loads(body)["error"]) >= set(ErrorBody.model_fields["error"].annotation.model_fields)  # type: ignore[union-attr]
+    except (ValueError, TypeError, KeyError):
+        return False
+
+
+_FOREIGN: dict[int, EkibenError] = {
+    400: MalformedBody("the body can't be read: send UTF-8 JSON"),
+    404: NotFound("there is no such route; /docs lists them"),
+    405: MethodNotAllowed("this route does not take this method; /docs lists them"),
+    413: PayloadTooLarge("the body is too large"),
+    415: UnsupportedMediaType(f"send {_JSON}"),
+    429: Overloaded("too many requests in work; try again in a second"),
+    503: NotReady("not ready: a part of the system is starting or can't be reached"),
+    504: DeadlineExceeded("not done in time"),
+}
+
+
+def _error_behind(status: int, body: bytes) -> EkibenError:
+    """Our error for an answer that BentoML or Starlette made."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        content = None
+    detail = content.get("detail") if isinstance(content, dict) else None
+    if isinstance(detail, list) and detail:
+        return invalid_request(detail)
+    return _FOREIGN.get(status) or Internal(_INTERNAL)
+
+
+def invalid_request(faults: Sequence[Mapping[str, Any]]) -> EkibenError:
+    """What pydantic found wrong (its `errors()`), in one sentence a fault; at most five of them."""
+    if any(fault.get("type") == "json_invalid" for fault in faults):
+        return MalformedBody(f"the body is not JSON: {faults[0].get('msg')}")
+    lines = [_fault_line(fault) for fault in faults[:5]]
+    return InvalidRequest("; ".join(lines))
+
+
+def _fault_line(fault: Mapping[str, Any]) -> str:
+    location = fault.get("loc")
+    where = ".".join(str(part) for part in location) if isinstance(location, list | tuple) else ""
+    return f"{where}: {fault.get('msg')}" if where else str(fault.get("msg"))

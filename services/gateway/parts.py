@@ -1,0 +1,119 @@
+"""The services behind the gateway, as the ports that the journeys ask for."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from core.errors import EkibenError, Internal
+from core.schemas import (
+    AddResponse,
+    DeleteResponse,
+    DocumentPage,
+    DocumentRef,
+    DocumentResult,
+    EncoderInfo,
+    GenerationItem,
+    GenerationResult,
+    GeneratorInfo,
+    ListRequest,
+    SearchRequest,
+    SearchResponse,
+    ServiceStatus,
+    SplitDocument,
+    StoredDocument,
+    StoreStatus,
+)
+from core.version import VERSION
+from services.bentoml_runtime import call
+
+# A dependency is there only after the service has started; the parts are built before.
+Dependency = Callable[[], Any]
+
+
+class RetrieverPart:
+    """The Retriever as Searches, Stores and DescribesEncoder."""
+
+    def __init__(self, dependency: Dependency, timeout_s: float) -> None:
+        self._dependency = dependency
+        self._timeout_s = timeout_s
+
+    @property
+    def _remote(self) -> Any:
+        return self._dependency().to_async
+
+    async def search(self, request: SearchRequest) -> SearchResponse:
+        """See `core.ports.Searches`."""
+        return await call("the Retriever", self._remote.search, self._timeout_s, request)
+
+    async def add(self, documents: Sequence[SplitDocument]) -> Sequence[DocumentResult]:
+        """See `core.ports.Stores`."""
+        response: AddResponse = await call("the Retriever", self._remote.add, self._timeout_s, list(documents))
+        return response.documents
+
+    async def delete(self, ref: DocumentRef) -> DeleteResponse:
+        """See `core.ports.Stores`."""
+        return await call("the Retriever", self._remote.delete, self._timeout_s, ref)
+
+    async def get(self, ref: DocumentRef) -> StoredDocument:
+        """See `core.ports.Stores`."""
+        return await call("the Retriever", self._remote.get, self._timeout_s, ref)
+
+    async def list(self, request: ListRequest) -> DocumentPage:
+        """See `core.ports.Stores`."""
+        return await call("the Retriever", self._remote.list_documents, self._timeout_s, request)
+
+    async def encoder(self) -> EncoderInfo:
+        """See `core.ports.DescribesEncoder`."""
+        return await call("the Retriever", self._remote.encoder, self._timeout_s)
+
+    async def status(self, timeout_s: float) -> StoreStatus:
+        """What the store holds."""
+        return await call("the Retriever", self._remote.status, timeout_s)
+
+
+class GeneratorPart:
+    """The Generator as Generates. Each call holds one item: the Generator gathers batches over all requests."""
+
+    def __init__(self, dependency: Dependency, timeout_s: float) -> None:
+        self._dependency = dependency
+        self._timeout_s = timeout_s
+
+    @property
+    def _remote(self) -> Any:
+        return self._dependency().to_async
+
+    async def summarize(self, item: GenerationItem) -> GenerationResult:
+        """See `core.ports.Generates`."""
+        return _single(await call("the Generator", self._remote.summarize, self._timeout_s, [item]))
+
+    async def compose(self, item: GenerationItem) -> GenerationResult:
+        """See `core.ports.Generates`."""
+        return _single(await call("the Generator", self._remote.compose, self._timeout_s, [item]))
+
+    async def describe(self, timeout_s: float) -> GeneratorInfo:
+        """What the running backend is."""
+        return await call("the Generator", self._remote.describe, timeout_s)
+
+
+def _single(results: Sequence[GenerationResult]) -> GenerationResult:
+    if len(results) != 1:
+        raise Internal(f"the Generator gave {len(results)} results for one item")
+    return results[0]
+
+
+async def status_of(retriever: RetrieverPart, generator: GeneratorPart, timeout_s: float) -> ServiceStatus:
+    """The state of all parts, within about `timeout_s`."""
+    store, info = await asyncio.gather(retriever.status(timeout_s), generator.describe(timeout_s), return_exceptions=True)
+    for outcome in (store, info):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, EkibenError):
+            raise outcome
+    problems = [outcome.info() for outcome in (store, info) if isinstance(outcome, EkibenError)]
+    if isinstance(store, StoreStatus) and store.problem:
+        problems.append(store.problem)
+    return ServiceStatus(
+        version=VERSION,
+        ready=not problems,
+        store=store if isinstance(store, StoreStatus) else None,
+        generator=info if isinstance(info, GeneratorInfo) else None,
+        problems=tuple(problems),
+    )

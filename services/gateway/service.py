@@ -1,0 +1,73 @@
+"""The Gateway: the only service that clients talk to. Runs the journeys over the Retriever and the Generator."""
+
+import asyncio
+
+import bentoml
+
+from core.schemas import Answer, AnswerRequest, SearchRequest, SearchResponse
+from core.settings import settings
+from core.telemetry import configure_logging
+from pipelines.answering.answer import AnswerQuestion
+from pipelines.ingestion.ingest import IngestDocuments
+from services.bentoml_runtime import answers_errors, is_ready, service_config
+from services.border import behind_border
+from services.gateway.documents import DOCUMENTS_PATH, DocumentsApi
+from services.gateway.parts import GeneratorPart, RetrieverPart
+from services.gateway.uploads import FileLoader
+from services.generator.service import Generator
+from services.retriever.service import Retriever
+
+_settings = settings()
+_config = _settings.gateway
+# Ours answers first, in our words; BentoML's own timeout is the net below.
+_NET_S = 5
+
+_retriever = RetrieverPart(lambda: bentoml.get_current_service().retriever, _settings.retriever.timeout_s)
+_generator = GeneratorPart(lambda: bentoml.get_current_service().generator, _settings.generator.timeout_s)
+_ingest = IngestDocuments(_retriever, _retriever, _settings.ingestion)
+_loader = FileLoader(_settings.ingestion)
+_documents = DocumentsApi(_retriever, _generator, _ingest, _loader, _settings.runtime.probe_timeout_s)
+
+
+@bentoml.asgi_app(_documents.app(), path="/", name="documents")
+@bentoml.service(name="Gateway", **service_config(_config.timeout_s + _NET_S))
+class Gateway:
+    """Answers questions over the stored documents."""
+
+    retriever = bentoml.depends(Retriever, url=_settings.retriever.url)
+    generator = bentoml.depends(Generator, url=_settings.generator.url)
+
+    def __init__(self) -> None:
+        configure_logging(_settings.logging, "gateway")
+        self._answer = AnswerQuestion(_retriever, _generator, _settings.answering)
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """End the process that parses uploads."""
+        _loader.close()
+
+    @bentoml.api(route="/v1/answer")
+    @answers_errors
+    async def answer(self, request: AnswerRequest, /) -> Answer:
+        """Answer a question from the documents; every sentence is cited, every citation checked."""
+        return await self._answer(request)
+
+    @bentoml.api(route="/v1/search")
+    @answers_errors
+    async def search(self, request: SearchRequest, /) -> SearchResponse:
+        """Find passages."""
+        return await _retriever.search(request)
+
+    async def __is_ready__(self) -> bool:
+        """Ready when all parts are."""
+        timeout_s = _settings.runtime.probe_timeout_s
+        return all(await asyncio.gather(is_ready(self.retriever, timeout_s), is_ready(self.generator, timeout_s)))
+
+
+behind_border(
+    Gateway,
+    max_body_bytes=_config.max_body_bytes,
+    max_concurrency=_config.max_concurrency,
+    deadline_s=_config.timeout_s,
+    multipart_paths=(DOCUMENTS_PATH,),
+)

@@ -1,0 +1,22 @@
+"""The port that every backend of the Generator implements."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from core.schemas import GenerationItem, GenerationResult, GeneratorInfo
+
+
+class Backend(Protocol):
+    """Writes summaries and answers for a batch of items: as many results as items, in order.
+
+    An item that can't be served gets a result with `error`. Raising fails the call; the service then tries the items one by one, so that what
+    was wrong with one does not reach the others.
+    """
+
+    info: GeneratorInfo
+
+    async def summarize(self, items: Sequence[GenerationItem]) -> Sequence[GenerationResult]:
+        """What the passage of each item (its one source) says about the question."""
+
+    async def compose(self, items: Sequence[GenerationItem]) -> Sequence[GenerationResult]:
+        """An answer from the sources of each item, which are sentences of summaries."""

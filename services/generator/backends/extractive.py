@@ -1,0 +1,78 @@
+"""The extractive backend: quotes the sentences that answer best. Needs an encoder, no generative model, and can't invent."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.errors import InvalidRequest
+from core.schemas import EmbedItem, GenerationItem, GenerationResult, GeneratorInfo, Sentence, Source, Span
+from core.vectors import Vector
+from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance
+from services.generator.sentences import Extent, split_sentences
+
+EmbedTexts = Callable[[Sequence[EmbedItem]], Awaitable[Vector]]
+"""Unit vectors float32 `[n, dim]` of n texts."""
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """An item with the sentences it may quote and the rows of the vectors."""
+
+    item: GenerationItem
+    source: Source
+    sentences: list[Extent]
+    question_row: int
+    first_row: int
+
+
+class ExtractiveBackend:
+    """See the module. All sentences of a batch are embedded in one call, each question once."""
+
+    def __init__(self, embed: EmbedTexts, mmr_lambda: float) -> None:
+        self.info = GeneratorInfo(backend="extractive", model="", device="")
+        self._embed = embed
+        self._mmr_lambda = mmr_lambda
+
+    async def summarize(self, items: Sequence[GenerationItem]) -> list[GenerationResult]:
+        """The sentences of each passage that answer best, least repeating (MMR over sentence vectors), in reading order."""
+        questions = {item.question: row for row, item in enumerate({item.question: item for item in items}.values())}
+        texts = [EmbedItem(text=question, kind="query") for question in questions]
+        found = [_candidates(item, questions, texts) for item in items]
+        vectors = await self._embed(texts)
+        return [self._pick(one, vectors) if isinstance(one, _Candidates) else one for one in found]
+
+    async def compose(self, items: Sequence[GenerationItem]) -> list[GenerationResult]:
+        """The best of all summaries' sentences, without near-repeats (MMR over shared words), in the order of their passages."""
+        return [self._compose(item) for item in items]
+
+    def _pick(self, found: _Candidates, vectors: Vector) -> GenerationResult:
+        own = vectors[found.first_row : found.first_row + len(found.sentences)]
+        texts = [sentence.text for sentence in found.sentences]
+        scores = relevance(found.item.question, texts, own @ vectors[found.question_row], found.source.score)
+        chosen = maximal_marginal_relevance(scores, lambda a, b: float(own[a] @ own[b]), found.item.max_sentences, self._mmr_lambda)
+        return GenerationResult(sentences=tuple(_quote(found.source, found.sentences[index], float(scores[index])) for index in sorted(chosen)))
+
+    def _compose(self, item: GenerationItem) -> GenerationResult:
+        sources = item.sources
+        scores = np.array([source.score for source in sources], dtype=np.float32)
+        chosen = maximal_marginal_relevance(scores, lambda a, b: jaccard(sources[a].text, sources[b].text), item.max_sentences, self._mmr_lambda)
+        picked = [sources[index] for index in sorted(chosen)]
+        return GenerationResult(sentences=tuple(Sentence(text=source.text, supports=source.supports, score=source.score) for source in picked))
+
+
+def _candidates(item: GenerationItem, questions: Mapping[str, int], texts: list[EmbedItem]) -> _Candidates | GenerationResult:
+    """What `item` may quote, its sentences added to `texts`; or its error."""
+    if len(item.sources) != 1 or item.sources[0].span is None:
+        return GenerationResult(error=InvalidRequest("summarize takes one passage with its span an item").info())
+    source = item.sources[0]
+    found = _Candidates(item, source, split_sentences(source.text), questions[item.question], len(texts))
+    texts += [EmbedItem(text=sentence.text) for sentence in found.sentences]
+    return found
+
+
+def _quote(source: Source, sentence: Extent, score: float) -> Sentence:
+    assert source.span is not None  # checked where the item came in
+    start = source.span.start + sentence.start
+    span = source.span.model_copy(update={"start": start, "end": start + len(sentence.text), "quote": sentence.text})
+    return Sentence(text=sentence.text, supports=(Span.model_validate(span),), score=score)

@@ -1,0 +1,103 @@
+"""The Generator: query-focused summaries and cited answers, batched over all requests, by the backend of the settings."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+import bentoml
+import numpy as np
+
+from core.errors import ModelUnavailable
+from core.schemas import BatchStats, EmbedItem, GenerationItem, GenerationResult, GeneratorInfo
+from core.settings import settings
+from core.telemetry import BATCH_ITEMS, BATCH_SECONDS, configure_logging
+from core.vectors import Vector, unpack
+from services.bentoml_runtime import answers_errors, call, cap_batch_wait, checked_batch, is_ready, service_config
+from services.border import behind_border
+from services.embedder.service import Embedder
+from services.generator.backend import Backend
+from services.generator.isolation import Work, run_isolated
+
+_settings = settings()
+_config = _settings.generator
+_batch = {"batchable": True, "max_batch_size": _config.max_batch_items, "max_latency_ms": int(_config.timeout_s * 1000)}
+
+log = logging.getLogger("ekiben.generator")
+
+
+@bentoml.service(name="Generator", **service_config(_config.timeout_s))
+class Generator:
+    """Says what passages tell about a question, one summary a passage, and makes an answer of the summaries."""
+
+    embedder = bentoml.depends(Embedder, url=_settings.embedder.url)
+
+    def __init__(self) -> None:
+        configure_logging(_settings.logging, "generator")
+        cap_batch_wait(_settings.runtime.batch_wait_cap_ms / 1000)
+        self._backend: Backend = self._load_backend()
+        log.info("backend ready", extra=self._backend.info.model_dump())
+
+    def _load_backend(self) -> Backend:
+        if _config.backend == "seq2seq":
+            return _load_seq2seq()
+        from services.generator.backends.extractive import ExtractiveBackend  # noqa: PLC0415
+
+        return ExtractiveBackend(self._embed, _config.mmr_lambda)
+
+    async def _embed(self, texts: Sequence[EmbedItem]) -> Vector:
+        results = await call("the Embedder", self.embedder.to_async.embed, _config.timeout_s, list(texts))
+        return np.stack([unpack(result.vector) for result in results])
+
+    @bentoml.api(**_batch)
+    @checked_batch
+    async def summarize(self, items: list[GenerationItem]) -> list[GenerationResult]:
+        """What the passage of each item says about its question."""
+        return await _measured("summarize", self._backend.summarize, items)
+
+    @bentoml.api(**_batch)
+    @checked_batch
+    async def compose(self, items: list[GenerationItem]) -> list[GenerationResult]:
+        """An answer from the sources of each item."""
+        return await _measured("compose", self._backend.compose, items)
+
+    @bentoml.api
+    @answers_errors
+    async def describe(self) -> GeneratorInfo:
+        """What the running backend is."""
+        return self._backend.info
+
+    async def __is_ready__(self) -> bool:
+        """Ready as soon as what the backend needs is."""
+        return _config.backend != "extractive" or await is_ready(self.embedder, _settings.runtime.probe_timeout_s)
+
+
+def _load_seq2seq() -> Backend:
+    from services.devices import choose_device, choose_dtype  # noqa: PLC0415 - the gateway imports this module without torch
+    from services.generator.backends.seq2seq import Seq2SeqBackend  # noqa: PLC0415
+    from services.model_source import resolve  # noqa: PLC0415
+
+    if not _config.model:
+        raise ModelUnavailable("generator.backend is seq2seq, but generator.model names no model")
+    token = _settings.models.hub_token
+    device = choose_device(_config.device)
+    return Seq2SeqBackend(
+        resolve(_config.model, token.get_secret_value() if token else None),
+        name=_config.model.partition("@sha256:")[0],
+        device=device,
+        dtype=choose_dtype(_config.dtype, device),
+        max_batch_tokens=_config.max_batch_tokens,
+        max_new_tokens=_config.max_new_tokens,
+    )
+
+
+async def _measured(operation: str, work: Work, items: list[GenerationItem]) -> list[GenerationResult]:
+    started = time.perf_counter()
+    results = await run_isolated(work, items)
+    elapsed = time.perf_counter() - started
+    BATCH_SECONDS.labels(service="generator", operation=operation).observe(elapsed)
+    BATCH_ITEMS.labels(service="generator", operation=operation).observe(len(items))
+    stats = BatchStats(items=len(items), compute_ms=round(elapsed * 1000, 2))
+    return [result.model_copy(update={"batch": stats}) for result in results]
+
+
+behind_border(Generator, _settings.gateway.max_body_bytes)
