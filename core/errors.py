@@ -70,6 +70,7 @@ class EkibenError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+        self.retry_after_s: float | None = None
 
     def info(self, request_id: str | None = None) -> ErrorInfo:
         """This error as data."""

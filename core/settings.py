@@ -19,6 +19,8 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 BASE_FILE = CONFIGS / "base.yaml"
 PREFIX = "EKIBEN_"
 CONFIG_VARIABLE = "EKIBEN_CONFIG"
+URL_VARIABLE = "EKIBEN_URL"
+_NO_SETTINGS = frozenset({CONFIG_VARIABLE, URL_VARIABLE})
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -202,7 +204,7 @@ def load_settings(flags: Mapping[str, Mapping[str, object]] | None = None) -> Se
 def _refuse_unknown_variables() -> None:
     for name in os.environ:
         section = name.removeprefix(PREFIX).split("__")[0].lower()
-        if name.startswith(PREFIX) and name != CONFIG_VARIABLE and section not in Settings.model_fields:
+        if name.startswith(PREFIX) and name not in _NO_SETTINGS and section not in Settings.model_fields:
             raise InvalidSettings(f"{name} is no setting: EKIBEN_SECTION__KEY, with a section out of {', '.join(Settings.model_fields)}")
 
 

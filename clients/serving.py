@@ -1,0 +1,67 @@
+"""Starts the gateway with everything it depends on, after looking for what would stop it."""
+
+import os
+import socket
+from pathlib import Path
+
+from core.errors import AddressInUse, InvalidSettings
+from core.settings import PREFIX, Settings, load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+GATEWAY = "services.gateway.service:Gateway"
+# Longer than any client's pool keeps an idle connection, so that it is the client that lets go.
+_KEEP_ALIVE_S = 75
+
+
+def serve(flags: dict[str, dict[str, object]]) -> None:
+    """Run until SIGTERM or Ctrl-C. `flags` are settings by section, given on the command line.
+
+    Raises StartupError, before anything is started, where the settings are not valid, the address is taken, or the store is in use.
+    """
+    settings = load_settings(flags)
+    data_dir = settings.retriever.data_dir.expanduser().resolve()
+    flags = {**flags, "retriever": {**flags.get("retriever", {}), "data_dir": data_dir}}
+    _check_address(settings)
+    if settings.retriever.url is None:
+        _check_store(data_dir)
+    # The services run in processes of their own and read the flags from their environment.
+    for section, values in flags.items():
+        for key, value in values.items():
+            os.environ[f"{PREFIX}{section}__{key}".upper()] = str(value)
+    _run(settings, data_dir)
+
+
+def _check_address(settings: Settings) -> None:
+    host, port = settings.gateway.host, settings.gateway.port
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise InvalidSettings(f"gateway.host {host!r} is no address of this machine: {error}") from error
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise AddressInUse(f"can't listen on {host}:{port} ({error.strerror}): stop what runs there, or choose another --port") from error
+
+
+def _check_store(data_dir: Path) -> None:
+    from services.retriever.database import Database  # noqa: PLC0415 - only a server needs it
+
+    Database.open(data_dir).close()
+
+
+def _run(settings: Settings, data_dir: Path) -> None:
+    from _bentoml_impl.loader import load  # noqa: PLC0415 - takes a second, and only a server needs it
+    from _bentoml_impl.server import serve_http  # noqa: PLC0415
+    from bentoml._internal.configuration.containers import BentoMLContainer  # noqa: PLC0415
+    from bentoml._internal.log import configure_server_logging  # noqa: PLC0415
+
+    configure_server_logging()  # type: ignore[no-untyped-call]
+    # BentoML keeps its metrics under its home folder, where a second server would wipe them.
+    metrics = data_dir / "metrics"
+    metrics.mkdir(parents=True, exist_ok=True)
+    BentoMLContainer.prometheus_multiproc_dir.set(str(metrics))
+    load(GATEWAY, working_dir=str(ROOT)).inject_config()
+    host = socket.gethostbyname(settings.gateway.host)
+    serve_http(GATEWAY, working_dir=str(ROOT), host=host, port=settings.gateway.port, timeout_keep_alive=_KEEP_ALIVE_S)
