@@ -84,6 +84,18 @@ def serve(
 
 
 @app.command()
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 3000,
+    data: Annotated[Path, typer.Option(help="Folder that holds all state.")] = Path(".ekiben/demo"),
+) -> None:
+    """Start the services with the sample documents and ask a question; stays up until Ctrl-C."""
+    from clients.demo import demo as run  # noqa: PLC0415
+
+    sys.exit(run(host, port, data))
+
+
+@app.command()
 def ingest(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, patterns, or - for standard input.")],
     url: Url = _DEFAULT_URL,

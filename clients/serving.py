@@ -52,6 +52,8 @@ def _check_store(data_dir: Path) -> None:
 
 
 def _run(settings: Settings, data_dir: Path) -> None:
+    # Before the import: BentoML reports usage to its makers unless told not to.
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
     from _bentoml_impl.loader import load  # noqa: PLC0415 - takes a second, and only a server needs it
     from _bentoml_impl.server import serve_http  # noqa: PLC0415
     from bentoml._internal.configuration.containers import BentoMLContainer  # noqa: PLC0415

@@ -1,0 +1,5 @@
+"""`python -m clients`: the same as `ekiben`."""
+
+from clients.cli import main
+
+main()
