@@ -26,6 +26,7 @@ from core.telemetry import ANSWERS, STAGE_SECONDS, request_id
 from pipelines.answering.citations import cite
 
 NOT_FOUND = "The documents do not answer this question."
+NOT_READ = "None of the passages found could be summarized, so nothing is known about what they answer; the notes say why."
 
 
 class AnswerQuestion:
@@ -136,7 +137,7 @@ class _deadline:  # noqa: N801 - reads as a statement
 def _confidence(passages: Sequence[Passage]) -> float | None:
     """The best cosine, cut to [0, 1]; None where the search was lexical."""
     cosines = [passage.scores.dense for passage in passages if passage.scores.dense is not None]
-    return round(min(max(*cosines, 0.0, 0.0), 1.0), 4) if cosines else None
+    return round(min(max(0.0, *cosines), 1.0), 4) if cosines else None
 
 
 def _relative(passage: Passage, passages: Sequence[Passage]) -> float:
@@ -165,7 +166,7 @@ def _answer(
     return Answer(
         id=f"ans_{uuid.uuid4().hex}",
         question=request.question,
-        answer=NOT_FOUND if abstained else " ".join(sentence.text for sentence in sentences),
+        answer=_abstention(summaries) if abstained else " ".join(sentence.text for sentence in sentences),
         abstained=abstained,
         confidence=confidence,
         degraded=degraded,
@@ -179,6 +180,10 @@ def _answer(
         timings_ms=stages.total(),
         debug=_debug(found, summaries) if request.debug else None,
     )
+
+
+def _abstention(summaries: Sequence[GenerationResult]) -> str:
+    return NOT_READ if summaries and all(result.error for result in summaries) else NOT_FOUND
 
 
 def _debug(found: SearchResponse, summaries: Sequence[GenerationResult]) -> AnswerDebug:

@@ -45,6 +45,8 @@ def stands_in(span: Span, passage: Passage) -> bool:
 
 
 def supports(quote: str, sentence: str) -> bool:
-    """Whether nearly all content words of `sentence` occur in `quote`. Identity always does."""
-    said = set(content_words(sentence))
-    return quote == sentence or (bool(said) and len(said & set(content_words(quote))) / len(said) >= SUPPORT_SHARE)
+    """Whether nearly all content words of `sentence`, and all of its numbers, occur in `quote`. Identity always does."""
+    said, quoted = set(content_words(sentence)), set(content_words(quote))
+    # A sentence with one number changed shares nearly all of its words with its quote.
+    invented = any(character.isdigit() for word in said - quoted for character in word)
+    return quote == sentence or (bool(said) and not invented and len(said & quoted) / len(said) >= SUPPORT_SHARE)

@@ -1,0 +1,1 @@
+"""The journey from files and request bodies to stored chunks."""

@@ -1,0 +1,1 @@
+"""The store, its indexes and the search over both."""

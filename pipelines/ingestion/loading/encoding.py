@@ -1,0 +1,78 @@
+"""Bytes to text."""
+
+import codecs
+import re
+
+from charset_normalizer import from_bytes
+
+from core.errors import DocumentUnreadable
+from pipelines.ingestion.normalizing import normalize
+
+# UTF-32 first: its little-endian mark begins with the one of UTF-16.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_DECLARED = re.compile(rb"(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+_DECLARED_WITHIN_BYTES = 2_048
+# Pages that say so are in its superset, as the WHATWG Encoding Standard has it.
+_MEANT = {"iso8859-1": "cp1252", "ascii": "cp1252"}
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # ESC is left out: terminal logs are text
+_MAX_CONTROL_SHARE = 0.01
+_PROBE_CHARS = 100_000
+
+
+def decode(content: bytes, name: str) -> str:
+    """`content` as normalized text.
+
+    Its byte order mark decides; else it is UTF-8, else what a `charset=` near its top declares, else what charset-normalizer detects.
+    Raises DocumentUnreadable where it looks binary.
+    """
+    text = _decode_marked(content)
+    if text is None:
+        text = _decode_strictly(content, "utf-8")
+    if text is None or "\x00" in text[:_PROBE_CHARS]:  # ASCII in UTF-16 is valid UTF-8 with every second character a NUL
+        text = _decode_declared(content)
+    if text is None or "\x00" in text[:_PROBE_CHARS]:
+        text = _detect(content)
+    if text is None or _looks_binary(text):
+        raise DocumentUnreadable(f"{name}: looks binary, no text encoding fits; convert it to UTF-8 text first")
+    return normalize(text)
+
+
+def _decode_marked(content: bytes) -> str | None:
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if content.startswith(mark):
+            return content.decode(encoding, errors="replace")
+    return None
+
+
+def _decode_declared(content: bytes) -> str | None:
+    declared = _DECLARED.search(content, 0, _DECLARED_WITHIN_BYTES)
+    if declared is None:
+        return None
+    try:
+        name = codecs.lookup(declared[1].decode("ascii", errors="replace")).name
+    except LookupError:
+        return None
+    return _decode_strictly(content, _MEANT.get(name, name))
+
+
+def _decode_strictly(content: bytes, encoding: str) -> str | None:
+    try:
+        return content.decode(encoding)
+    except (LookupError, ValueError):  # LookupError: a codec that makes no text of bytes, such as zlib
+        return None
+
+
+def _detect(content: bytes) -> str | None:
+    best = from_bytes(content).best()
+    return None if best is None else str(best)
+
+
+def _looks_binary(text: str) -> bool:
+    probe = text[:_PROBE_CHARS]
+    return "\x00" in probe or len(_CONTROLS.findall(probe)) > _MAX_CONTROL_SHARE * len(probe)

@@ -1,0 +1,78 @@
+"""What every loader is given, and how every loader finishes."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pydantic import ValidationError
+
+from core.errors import DocumentEmpty, DocumentTooLarge, DocumentUnreadable
+from core.schemas import MAX_TITLE_CHARS, Document
+from core.settings import IngestionSettings
+from pipelines.ingestion.normalizing import normalize
+from pipelines.ingestion.refusing import explain
+
+MAX_TITLE_LINE_CHARS = 120
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file in memory. As a string it is the name that messages use."""
+
+    id: str
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return printable(self.name)
+
+    @property
+    def readable_stem(self) -> str:
+        """The file's name without suffix, `_` and `-` as spaces: the title of last resort."""
+        return " ".join(printable(PurePosixPath(self.name).stem).replace("_", " ").replace("-", " ").split())
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What a format's parser found. `text` and `page_starts` are normalized already."""
+
+    title: str
+    text: str
+    page_starts: tuple[int, ...] = ()
+
+
+def finish(source: Source, format_name: str, extract: Extract, limits: IngestionSettings) -> Document:
+    """The document; the file's stem stands in for a missing title.
+
+    Raises DocumentEmpty for blank text, DocumentTooLarge for too long a text, DocumentUnreadable for an id that is none.
+    """
+    check_length(str(source), len(extract.text), limits)
+    if not extract.text.strip():
+        raise DocumentEmpty(f"{source}: holds no text")
+    title = " ".join(normalize(extract.title).split()) or source.readable_stem
+    try:
+        return Document(
+            id=source.id,
+            title=title[:MAX_TITLE_CHARS].rstrip(),
+            text=extract.text,
+            metadata={"source": str(source), "format": format_name},
+            page_starts=extract.page_starts,
+        )
+    except ValidationError as error:
+        raise DocumentUnreadable(f"{source}: can't become a document: {explain(error)}") from error
+
+
+def check_length(name: str, chars: int, limits: IngestionSettings) -> None:
+    """Raise DocumentTooLarge where a text of `chars` characters is above the limit."""
+    if chars > limits.max_text_chars:
+        raise DocumentTooLarge(f"{name}: {chars} characters of text are above the limit of {limits.max_text_chars} (ingestion.max_text_chars)")
+
+
+def first_line(text: str) -> str:
+    """The first line that isn't blank, where it is short enough for a title; else nothing."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= MAX_TITLE_LINE_CHARS else ""
+
+
+def printable(name: str) -> str:
+    """A file name fit for messages and metadata: on POSIX it may hold line ends, controls and bytes that are no text."""
+    return normalize(name).replace("\n", " ").replace("\t", " ")

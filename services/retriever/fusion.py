@@ -1,0 +1,51 @@
+"""How the scores of the dense and the lexical channel become one ranking."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+Scores = Mapping[int, float]
+"""Chunk id → score of one channel, higher is better."""
+
+
+def convex(dense: Scores, lexical: Scores, weight: float) -> dict[int, float]:
+    """`weight * dense + (1 - weight) * lexical` over normalized scores; a chunk that a channel didn't find has 0 there.
+
+    Cosines are min-max normalized over the candidates. BM25 is divided by its maximum: its minimum is 0 by nature, and the lowest candidate is
+    far above it. After Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval" (2023), section 4. Scores are in [0, 1].
+    """
+    of_dense, of_lexical = _min_max(dense), _by_max(lexical)
+    return {
+        chunk: weight * of_dense.get(chunk, 0.0) + (1 - weight) * of_lexical.get(chunk, 0.0)
+        for chunk in of_dense.keys() | of_lexical.keys()
+    }  # fmt: skip
+
+
+def rrf(rankings: Iterable[Sequence[int]], k: int) -> dict[int, float]:
+    """Reciprocal rank fusion: the sum of `1 / (k + rank)` over the rankings (best first, ranks from 1) that hold the chunk.
+
+    Cormack, Clarke, Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods" (2009).
+    """
+    fused: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, chunk in enumerate(ranking, start=1):
+            fused[chunk] = fused.get(chunk, 0.0) + 1 / (k + rank)
+    return fused
+
+
+def ranked(scores: Scores) -> list[int]:
+    """Chunk ids by score, best first; equal scores by id, so that the same index gives the same answer."""
+    return sorted(scores, key=lambda chunk: (-scores[chunk], chunk))
+
+
+def _min_max(scores: Scores) -> dict[int, float]:
+    """Scores moved to [0, 1]. Where all are equal, each is as good as the best: 1."""
+    if not scores:
+        return {}
+    lowest, highest = min(scores.values()), max(scores.values())
+    spread = highest - lowest
+    return {chunk: (score - lowest) / spread if spread else 1.0 for chunk, score in scores.items()}
+
+
+def _by_max(scores: Scores) -> dict[int, float]:
+    """Positive scores as shares of the best one."""
+    highest = max(scores.values(), default=0.0)
+    return {chunk: score / highest for chunk, score in scores.items()} if highest > 0 else {}

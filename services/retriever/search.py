@@ -1,0 +1,109 @@
+"""One search: which channels are asked, how their candidates are ranked, and what is fetched to be shown."""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+
+from core.errors import DependencyUnavailable
+from core.schemas import ChannelScores, Mode, Passage, SearchRequest
+from core.settings import RetrieverSettings
+from core.vectors import Vector
+from services.retriever import fusion, lexical, passages
+from services.retriever.fusion import Scores
+from services.retriever.passages import FoundChunk
+from services.retriever.scope import Scope, scope_of
+from services.retriever.vector_index import VectorIndex
+
+
+@dataclass
+class Search:
+    """A query put to one committed state of the store. `vector` (float32 `[dim]`, unit) is None where the query could not be embedded."""
+
+    request: SearchRequest
+    vector: Vector | None
+    snapshot: sqlite3.Connection
+    index: VectorIndex | None
+    settings: RetrieverSettings
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    def passages(self) -> tuple[Passage, ...]:
+        """The best `request.top_k` passages, fewer where fewer match; raises DependencyUnavailable for a dense search without a vector."""
+        mode = self._mode()
+        with self._timed("filter"):
+            scope = scope_of(self.snapshot, self.request.collections, self.request.filters)
+        dense = self._ask_dense(scope) if mode != "lexical" else {}
+        words = self._ask_lexical(scope) if mode != "dense" else {}
+        with self._timed("fuse"):
+            scores = self._ranked(mode, dense, words)
+            order = fusion.ranked(scores)
+        with self._timed("fetch"):
+            found = dict(islice(self._existing(order), self.request.top_k))
+            channels = self._channels(mode, list(found), dense, words)
+        return tuple(chunk.passage(scores[id_], channels[id_]) for id_, chunk in found.items())
+
+    def _mode(self) -> Mode:
+        """The mode asked for, or what is left of it without a vector."""
+        if self.vector is not None or self.request.mode == "lexical":
+            return self.request.mode
+        if self.request.mode == "hybrid":
+            return "lexical"
+        raise DependencyUnavailable(
+            "the query could not be embedded, and mode 'dense' has nothing else to search with: try mode 'hybrid' or 'lexical'"
+        )
+
+    def _ask_dense(self, scope: Scope | None) -> Scores:
+        if self.index is None or self.vector is None:
+            return {}
+        with self._timed("filter"):
+            allowed = scope.chunk_ids(self.snapshot) if scope else None
+        with self._timed("dense"):
+            return self.index.search(self.vector, self._candidates, allowed)
+
+    def _ask_lexical(self, scope: Scope | None) -> Scores:
+        with self._timed("lexical"):
+            return lexical.search(self.snapshot, self.request.query, self._candidates, scope)
+
+    @property
+    def _candidates(self) -> int:
+        return max(self.settings.candidates, self.request.top_k)
+
+    def _ranked(self, mode: Mode, dense: Scores, words: Scores) -> Scores:
+        """The scores that order the passages."""
+        if mode == "dense":
+            return dense
+        if mode == "lexical":
+            return words
+        if self.settings.fusion == "rrf":
+            return fusion.rrf([fusion.ranked(dense), fusion.ranked(words)], self.settings.rrf_k)
+        return fusion.convex(dense, words, self.settings.dense_weight)
+
+    def _existing(self, order: Sequence[int]) -> Iterator[tuple[int, FoundChunk]]:
+        """Chunks in `order`, read as they are asked for; one that the vector index knows and the snapshot doesn't is passed over."""
+        for start in range(0, len(order), self.request.top_k):
+            part = order[start : start + self.request.top_k]
+            rows = passages.fetch(self.snapshot, part)
+            yield from ((chunk, rows[chunk]) for chunk in part if chunk in rows)
+
+    def _channels(self, mode: Mode, chunks: Sequence[int], dense: Scores, words: Scores) -> dict[int, ChannelScores]:
+        """What each channel says of `chunks`, also of those that only the other one found; None for a channel that has no part in the search."""
+        if self.vector is not None:
+            dense = {**passages.cosines(self.snapshot, [chunk for chunk in chunks if chunk not in dense], self.vector), **dense}
+        if mode == "dense":
+            return {chunk: ChannelScores(dense=dense[chunk]) for chunk in chunks}
+        words = {**self._words_of([chunk for chunk in chunks if chunk not in words]), **words}
+        return {chunk: ChannelScores(dense=dense.get(chunk), lexical=words[chunk]) for chunk in chunks}
+
+    def _words_of(self, chunks: Sequence[int]) -> Scores:
+        """BM25 of `chunks`, 0 where no word of the query occurs."""
+        found = lexical.search(self.snapshot, self.request.query, len(chunks), Scope.of_chunks(chunks)) if chunks else {}
+        return {chunk: found.get(chunk, 0.0) for chunk in chunks}
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to its stage."""
+        start = time.perf_counter()
+        yield
+        self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + (time.perf_counter() - start) * 1_000

@@ -1,0 +1,39 @@
+"""Many clients at once: no request fails, and requests share batches."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+from tests.servers import Server
+
+CLIENTS = 40
+REQUESTS = 400
+_SAMPLE = re.compile(r'^ekiben_batch_items_(sum|count)\{operation="(\w+)",service="(\w+)"\} ([\d.e+]+)$', re.MULTILINE)
+
+
+def test_400_questions_of_40_clients_all_succeed_and_share_batches(server: Server, questions: list[dict]):
+    before = _batches(server)
+
+    def ask(number: int) -> int:
+        body = {"question": questions[number % len(questions)]["question"], "top_k": 3}
+        return http.post(f"{server.url}/v1/answer", json=body).status_code
+
+    with httpx.Client(timeout=120, limits=httpx.Limits(max_connections=CLIENTS)) as http, ThreadPoolExecutor(CLIENTS) as pool:
+        statuses = list(pool.map(ask, range(REQUESTS)))
+    assert statuses == [200] * REQUESTS
+    after = _batches(server)
+    for operation in (("generator", "summarize"), ("embedder", "embed")):
+        items = after[operation]["sum"] - before[operation]["sum"]
+        batches = after[operation]["count"] - before[operation]["count"]
+        assert items >= REQUESTS
+        # A question has three passages, each a call of its own: more than four a batch means that questions share it.
+        assert items / batches > 4
+
+
+def _batches(server: Server) -> dict[tuple[str, str], dict[str, float]]:
+    """Sum and count of items a batch, by service and operation."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for kind, operation, service, value in _SAMPLE.findall(httpx.get(f"{server.url}/metrics").text):
+        found.setdefault((service, operation), {})[kind] = float(value)
+    return found
