@@ -1,0 +1,264 @@
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from core.errors import EkibenError, Internal, InvalidSettings, NotReady, StorageFull, StoreCorrupt, StoreLocked
+from services.retriever.database import FILE_NAME, Database, translated
+from services.retriever.schema import SCHEMA_VERSION
+
+COUNT_DOCUMENTS = "SELECT count(*) FROM documents"
+INSERT_DOCUMENT = "INSERT INTO documents VALUES (NULL, 'c', ?, '', '{}', '[]', '', '', 1, ?)"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database.open(tmp_path / "new" / "folder")
+    yield database
+    database.close()
+
+
+def _count(database: Database) -> int:
+    with database.reading() as connection:
+        return int(connection.execute(COUNT_DOCUMENTS).fetchone()[0])
+
+
+def _insert(database: Database, document_id: str, chars: int = 1) -> None:
+    with database.writing() as connection:
+        connection.execute(INSERT_DOCUMENT, (document_id, "x" * chars))
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_commit_is_kept_across_a_restart(tmp_path: Path) -> None:
+    first = Database.open(tmp_path)
+    _insert(first, "a")
+    first.close()
+    second = Database.open(tmp_path)
+    assert _count(second) == 1
+    second.close()
+
+
+def test_commits_are_synced_to_the_disk_before_they_return(database: Database) -> None:
+    full = 2
+    with database.writing() as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone()[0] == full
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+
+
+def test_a_second_opening_is_refused_and_names_folder_and_holder(database: Database) -> None:
+    folder = database.path.parent
+    with pytest.raises(StoreLocked, match=f"pid {os.getpid()}.*{folder}.*retriever.data_dir"):
+        Database.open(folder)
+    _insert(database, "a")
+
+
+def test_another_process_is_refused(database: Database) -> None:
+    script = "import sys; from pathlib import Path; from services.retriever.database import Database; Database.open(Path(sys.argv[1]))"
+    other = subprocess.run([sys.executable, "-c", script, database.path.parent], capture_output=True, text=True, check=False)
+    assert other.returncode != 0
+    assert f"StoreLocked: another process (pid {os.getpid()})" in other.stderr
+
+
+def test_the_lock_is_free_after_closing_in_another_thread(tmp_path: Path) -> None:
+    database = Database.open(tmp_path)
+    closer = threading.Thread(target=database.close)
+    closer.start()
+    closer.join()
+    Database.open(tmp_path).close()
+    assert database  # kept until here: filelock would also release a lock that is thrown away
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    Database.open(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    with pytest.raises(InvalidSettings, match=rf"version {SCHEMA_VERSION + 1}.*up to {SCHEMA_VERSION}") as refusal:
+        Database.open(tmp_path)
+    assert refusal.tb  # keeps the objects of the failed opening, so that it is not their end that frees the lock
+    with pytest.raises(InvalidSettings):
+        Database.open(tmp_path)
+
+
+def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InvalidSettings, match=r"retriever\.data_dir"):
+        Database.open(tmp_path / "file")
+
+
+def test_a_database_that_can_not_be_opened_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    with pytest.raises(InvalidSettings, match=r"retriever\.data_dir"):
+        Database.open(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"not a database " * 1_000)
+    with pytest.raises(StoreCorrupt, match="backup"):
+        Database.open(tmp_path)
+
+
+# -- transactions ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_inside_a_write_undoes_all_of_it(database: Database, error: type[BaseException]) -> None:
+    with pytest.raises(error), database.writing() as connection:
+        connection.execute(INSERT_DOCUMENT, ("a", "x"))
+        raise error
+    assert _count(database) == 0
+    _insert(database, "b")
+    assert _count(database) == 1
+
+
+def test_a_process_killed_inside_a_write_leaves_nothing(tmp_path: Path) -> None:
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from services.retriever.database import Database
+database = Database.open(Path(sys.argv[1]))
+for kill in (False, True):
+    with database.writing() as connection:
+        # More than the cache holds, so that uncommitted pages are in the file when the process dies.
+        for n in range(40):
+            connection.execute({INSERT_DOCUMENT!r}, (str(n + 100 * kill), "x" * 1_000_000))
+        if kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", script, tmp_path], check=False).returncode != 0
+    database = Database.open(tmp_path)
+    assert _count(database) == 40
+    with database.reading() as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    database.close()
+
+
+def test_a_reader_sees_one_state_until_it_is_done(database: Database) -> None:
+    with database.reading() as connection:
+        assert connection.execute(COUNT_DOCUMENTS).fetchone()[0] == 0
+        _insert(database, "a")
+        assert connection.execute(COUNT_DOCUMENTS).fetchone()[0] == 0
+    assert _count(database) == 1
+
+
+def test_a_reader_can_not_write(database: Database) -> None:
+    with pytest.raises(Internal, match="readonly"), database.reading() as connection:
+        connection.execute(INSERT_DOCUMENT, ("a", "x"))
+
+
+def test_a_closed_database_says_so(tmp_path: Path) -> None:
+    database = Database.open(tmp_path)
+    with database.reading() as connection:
+        database.close()
+        assert connection.execute(COUNT_DOCUMENTS).fetchone()[0] == 0  # what has begun is finished
+    for use in (database.reading, database.writing):
+        with pytest.raises(NotReady, match="closed"), use():
+            pass
+
+
+# -- a full disk and a damaged file ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _page_limit(database: Database) -> Iterator[None]:
+    with database.writing() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 4}")
+    yield
+    with database.writing() as connection:
+        connection.execute("PRAGMA max_page_count = 1000000")
+
+
+@contextmanager
+def _file_size_limit(database: Database) -> Iterator[None]:
+    """What a quota does: writes beyond the limit fail with an error of their own, not with `disk full`."""
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (database.path.stat().st_size, unlimited[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+
+@pytest.mark.parametrize("limit", [_page_limit, _file_size_limit])
+def test_a_full_disk_fails_one_write_and_the_store_goes_on(database: Database, limit: object) -> None:
+    _insert(database, "before")
+    with limit(database), pytest.raises(StorageFull, match=str(database.path.parent)) as failure:
+        _insert(database, "too big", chars=1_000_000)
+    assert isinstance(failure.value.__cause__, sqlite3.Error)
+    assert _count(database) == 1
+    _insert(database, "after", chars=1_000_000)
+    assert _count(database) == 2
+
+
+def test_damaged_pages_are_reported_and_not_read(tmp_path: Path) -> None:
+    database = Database.open(tmp_path)
+    for n in range(200):
+        _insert(database, str(n), chars=1_000)
+    database.close()
+    file = tmp_path / FILE_NAME
+    page = 4096
+    kept = file.read_bytes()[:page]
+    file.write_bytes(kept + os.urandom(file.stat().st_size - page))
+    database = Database.open(tmp_path)
+    with pytest.raises(StoreCorrupt, match="damaged"):
+        _count(database)
+    database.close()
+
+
+# -- translation -----------------------------------------------------------------------------------------------------------------
+
+
+def _error(cls: type[sqlite3.Error], code: int) -> sqlite3.Error:
+    error = cls("message of SQLite")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (sqlite3.SQLITE_FULL, StorageFull),
+        (sqlite3.SQLITE_IOERR_WRITE, StorageFull),
+        (sqlite3.SQLITE_IOERR_FSYNC, StorageFull),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, StorageFull),
+        (sqlite3.SQLITE_CORRUPT, StoreCorrupt),
+        (sqlite3.SQLITE_CORRUPT_VTAB, StoreCorrupt),
+        (sqlite3.SQLITE_NOTADB, StoreCorrupt),
+        (sqlite3.SQLITE_IOERR_READ, Internal),
+        (sqlite3.SQLITE_CANTOPEN, Internal),
+        (sqlite3.SQLITE_READONLY_DBMOVED, Internal),
+        (sqlite3.SQLITE_BUSY, Internal),
+        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, Internal),
+    ],
+)
+def test_sqlite_codes_become_errors_of_ours(code: int, expected: type[EkibenError]) -> None:
+    error = translated(_error(sqlite3.DatabaseError, code), Path("folder"))
+    assert type(error) is expected
+    assert "message of SQLite" in error.message
+    assert "folder" in error.message
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CANTOPEN_ISDIR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM])
+def test_a_file_that_can_not_be_used_is_a_matter_of_settings_at_start_only(code: int) -> None:
+    assert type(translated(_error(sqlite3.OperationalError, code), Path("folder"), opening=True)) is InvalidSettings
+
+
+def _classes(root: type[sqlite3.Error] = sqlite3.Error) -> list[type[sqlite3.Error]]:
+    return [root, *(cls for child in root.__subclasses__() for cls in _classes(child))]
+
+
+@pytest.mark.parametrize("cls", _classes())
+def test_every_exception_class_of_sqlite_is_translated(database: Database, cls: type[sqlite3.Error]) -> None:
+    for use in (database.reading, database.writing):
+        with pytest.raises(Internal, match=cls.__name__) as failure, use():
+            raise cls("made up")
+        assert isinstance(failure.value.__cause__, cls)

@@ -1,0 +1,78 @@
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import DocumentNotFound
+from core.schemas import DocumentRef, Passage
+from services.retriever.engine import RetrievalEngine
+from tests.services.retriever.samples import ENCODER, asking, retriever_settings, split, unit_vector, vectors_of
+
+WRITERS = READERS = 4
+CHANGES = 120
+SEARCHES = 400
+CHUNKS = 3
+SHARED = 2  # documents that all writers fight for; every writer has one of its own beside them
+
+
+def _change_often(engine: RetrievalEngine, writer: int) -> None:
+    rng = np.random.default_rng(writer)
+    for version in range(CHANGES):
+        document_id = f"doc{rng.integers(SHARED)}" if version % 2 else f"own{writer}"
+        if rng.random() < 0.25:
+            try:
+                engine.delete(DocumentRef(id=document_id))
+            except DocumentNotFound:
+                continue
+            if document_id == f"own{writer}":
+                with pytest.raises(DocumentNotFound):
+                    engine.get(DocumentRef(id=document_id))
+        else:
+            mark = f"version{writer}x{version}"
+            document = split(document_id, *(f"{document_id} lunch {mark} part{part}" for part in range(CHUNKS)), metadata={"mark": mark})
+            engine.add(document, vectors_of(document))
+            if document_id == f"own{writer}":
+                found = engine.search(asking(mark, mode="dense", top_k=100, filters={"mark": mark}), unit_vector(mark)).passages
+                assert len(found) == CHUNKS
+
+
+def _look_often(engine: RetrievalEngine) -> int:
+    seen = 0
+    for n in range(SEARCHES):
+        mode = ("lexical", "hybrid", "dense")[n % 3]
+        passages = engine.search(asking("lunch", mode=mode, top_k=100), unit_vector("lunch")).passages
+        _require_whole_documents(passages, complete=mode != "dense")
+        seen += len(passages)
+    return seen
+
+
+def _require_whole_documents(passages: tuple[Passage, ...], *, complete: bool) -> None:
+    by_document: defaultdict[str, list[Passage]] = defaultdict(list)
+    for passage in passages:
+        by_document[passage.document_id].append(passage)
+    for parts in by_document.values():
+        assert len({part.metadata["mark"] for part in parts}) == 1
+        assert all(part.metadata["mark"] in part.text.split() for part in parts)
+        assert len({part.chunk_id for part in parts}) == len(parts)
+        assert len(parts) == CHUNKS or not complete
+
+
+def test_readers_beside_writers_see_whole_documents_only(tmp_path: Path) -> None:
+    engine = RetrievalEngine.open(retriever_settings(tmp_path))
+    engine.bind_encoder(ENCODER)
+    with ThreadPoolExecutor(WRITERS + READERS) as pool:
+        writers = [pool.submit(_change_often, engine, writer) for writer in range(WRITERS)]
+        readers = [pool.submit(_look_often, engine) for _ in range(READERS)]
+        for writer in writers:
+            writer.result()
+        assert sum(reader.result() for reader in readers) > 0
+
+    assert engine.verify() == ()
+    assert len(engine._index) == engine.status().chunks
+    before = engine.search(asking("lunch", top_k=100), unit_vector("lunch"))
+    engine.close()
+    engine = RetrievalEngine.open(retriever_settings(tmp_path))
+    assert engine.search(asking("lunch", top_k=100), unit_vector("lunch")).passages == before.passages
+    engine.close()
