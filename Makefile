@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := gateway,embedder,retriever,generator,dev
+EXTRAS := gateway,embedder,retriever,generator,generator-seq2seq,dev
 PIP_ARGS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 export BENTOML_DO_NOT_TRACK := true
@@ -47,8 +47,9 @@ format: setup  ## format the code
 docs: setup  ## write the generated parts of the docs again
 	$(BIN)/python -m docs.generate
 
-lock: setup  ## write constraints.txt from what is installed
+lock: setup  ## write constraints.txt and deploy/requirements.txt from what is installed
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed -E 's/\+(cpu|cu[0-9]+)$$//' > constraints.txt
+	$(BIN)/python -m deploy.requirements
 
 clean:  ## remove .venv and what was built
 	rm -rf $(VENV) build dist *.egg-info

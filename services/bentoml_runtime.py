@@ -11,7 +11,7 @@
 | 7 | a batch answer of the wrong length goes to other callers; one bad item fails all | `checked_batch` |
 | 8 | a service that is not the entry unpickles what reaches its TCP port | `services.border` refuses pickle that came over TCP |
 
-All of it was checked against one version of BentoML by reading its source and by tests/services/test_bentoml_runtime.py; the guard below makes
+All of it was checked against one version of BentoML by reading its source and by tests/services/test_bentoml_runtime*.py; the guard below makes
 an upgrade fail loudly instead of quietly bringing a trap back.
 """
 
@@ -20,6 +20,7 @@ import functools
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import aiohttp
@@ -39,6 +40,7 @@ PICKLE = "application/vnd.bentoml+pickle"
 
 # uvicorn's default, which BentoML gives to every child process, is 5 s; the side that sends must let go of an idle socket first.
 CLIENT_KEEP_ALIVE_S = 3.0
+CONNECT_TIMEOUT_S = 2.0
 # A stream's next event may take this long; its whole length is not bounded.
 STREAM_READ_TIMEOUT_S = 30.0
 
@@ -133,7 +135,9 @@ class _PatientSessions(proxy2.SessionManager):
         else:
             connector = aiohttp.TCPConnector(keepalive_timeout=CLIENT_KEEP_ALIVE_S, limit=0)
             base_url = self._parsed_url._replace(scheme=self._parsed_url.scheme.replace("tcp", "http")).geturl()
-        return aiohttp.ClientSession(base_url=base_url, headers=self._headers, timeout=self._timeout, connector=connector)
+        # A container that has gone leaves an address where packets vanish: connecting to it would take all of the call's time.
+        timeout = aiohttp.ClientTimeout(total=self._timeout.total, sock_connect=CONNECT_TIMEOUT_S)
+        return aiohttp.ClientSession(base_url=base_url, headers=self._headers, timeout=timeout, connector=connector)
 
 
 proxy2.SessionManager = _PatientSessions
@@ -152,22 +156,25 @@ async def call(service: str, method: Callable[P, Coroutine[Any, Any, T]], timeou
         async with asyncio.timeout(timeout_s):
             try:
                 return await method(*args, **kwargs)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
                 if isinstance(error, aiohttp.ClientConnectorError):
                     raise
                 return await method(*args, **kwargs)
-    except (TimeoutError, aiohttp.ClientError, OSError, BentoMLException, ValidationError) as error:
+    except (TimeoutError, aiohttp.ClientError, OSError, BentoMLException, ValueError) as error:
         raise translate(service, error, timeout_s) from error
 
 
 def translate(service: str, error: Exception, timeout_s: float) -> EkibenError:
     """What a failed call to `service` means in our own vocabulary."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
         return DeadlineExceeded(f"{service} did not answer within {timeout_s:g} s")
     if isinstance(error, BentoMLException):
         return _answered_error(service, error)
     if isinstance(error, ValidationError):
         return Internal(f"{service} gave an answer that is not valid: {error.error_count()} faults in {error.title}")
+    # aiohttp's InvalidURL is a ValueError too, but says that nobody was reached.
+    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
+        return Internal(f"{service} gave an answer that can't be read ({type(error).__name__})")
     return DependencyUnavailable(f"{service} can't be reached ({type(error).__name__})")
 
 
@@ -175,7 +182,9 @@ def _answered_error(service: str, error: BentoMLException) -> EkibenError:
     try:
         return error_from(ErrorBody.model_validate_json(str(error)).error)
     except ValidationError:
-        return DependencyUnavailable(f"{service} answered {error.error_code.value}")
+        # BentoML's own answers: 504 where the service gave up by `traffic.timeout`.
+        kind = DeadlineExceeded if error.error_code == HTTPStatus.GATEWAY_TIMEOUT else DependencyUnavailable
+        return kind(f"{service} answered {error.error_code.value}")
 
 
 def answers_errors(function: Callable[Concatenate[S, P], Awaitable[R]]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
@@ -218,7 +227,7 @@ def checked_batch(
     async def wrapped(self: S, items: list[T]) -> list[R]:
         results = list(await function(self, items)) if items else []
         if len(results) != len(items):
-            raise BentoMLException(f"{function.__qualname__} gave {len(results)} results for {len(items)} items; none is handed out")
+            raise Internal(f"{function.__qualname__} gave {len(results)} results for {len(items)} items; none is handed out")
         return results
 
     return wrapped
@@ -245,9 +254,7 @@ async def events(source: AsyncIterator[Mapping[str, object]]) -> AsyncIterator[s
         yield event_line(DONE)
 
 
-async def stream_events(
-    service: str, dependency: object, route: str, payload: Mapping[str, object], connect_timeout_s: float = 2.0
-) -> AsyncIterator[dict[str, Any]]:
+async def stream_events(service: str, dependency: object, route: str, payload: Mapping[str, object]) -> AsyncIterator[dict[str, Any]]:
     """Events of a streaming API of a dependency, without the final `done`.
 
     Closing this iterator closes the socket, which cancels the work upstream. Raises the error the stream ends with, and DependencyUnavailable
@@ -256,18 +263,27 @@ async def stream_events(
     headers: dict[str, str] = {}
     propagate.inject(headers)
     session = await cast("Any", dependency).to_async._session_manager.get_session()
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s, sock_read=STREAM_READ_TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=STREAM_READ_TIMEOUT_S)
     try:
         async with session.post(route, json=payload, headers=headers, timeout=timeout) as response:
-            if response.status != 200:  # noqa: PLR2004
-                raise _answered_error(service, BentoMLException(await response.text()))
-            async for line in response.content:
+            if response.status != HTTPStatus.OK:
+                raise _answered_error(service, await proxy2.map_exception(response))
+            async for line in _lines(response.content):
                 event = json.loads(line)
                 if event.get("event") == "done":
                     return
                 if event.get("event") == "error":
                     raise error_from(ErrorBody.model_validate({"error": event["error"]}).error)
                 yield event
-    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
         raise translate(service, error, STREAM_READ_TIMEOUT_S) from error
     raise DependencyUnavailable(f"{service} broke off in the middle of a stream")
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The whole lines of `content`, of any length; aiohttp's own line reader refuses those over 128 KiB. A line without its end is left out."""
+    rest = b""
+    async for piece in content.iter_any():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line

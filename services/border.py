@@ -4,13 +4,15 @@ A pure ASGI middleware. BentoML puts it inside its own metrics, tracing and time
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, cast
 
 from opentelemetry import baggage, context
+from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +20,7 @@ from core.errors import (
     DeadlineExceeded,
     EkibenError,
     ErrorBody,
+    ErrorInfo,
     Internal,
     InvalidRequest,
     MalformedBody,
@@ -37,12 +40,15 @@ PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 REQUEST_ID_HEADER = "x-request-id"
 _BAGGAGE_KEY = "ekiben.request_id"
 _JSON = "application/json"
-_SERVER_ERROR = 500
 _INTERNAL = "something went wrong; the log has the details under this request id"
 
 
 class Border:
-    """See the module. `max_concurrency` and `deadline_s` are None where a service leaves them to its callers."""
+    """See the module. `max_concurrency` and `deadline_s` are None where a service leaves them to its callers.
+
+    `entrance` is True where strangers call: a service behind it takes the request id, and that its log line is written already, from its
+    caller's baggage, which a stranger could send as well.
+    """
 
     def __init__(
         self,
@@ -51,12 +57,14 @@ class Border:
         max_concurrency: int | None = None,
         deadline_s: float | None = None,
         multipart_paths: Sequence[str] = (),
+        entrance: bool = False,
     ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
         self.max_concurrency = max_concurrency
         self.deadline_s = deadline_s
         self.multipart_paths = frozenset(multipart_paths)
+        self.entrance = entrance
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +73,7 @@ class Border:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        inherited = baggage.get_baggage(_BAGGAGE_KEY)
+        inherited = None if self.entrance else baggage.get_baggage(_BAGGAGE_KEY)
         identifier = new_request_id(str(inherited) if inherited else headers.get(REQUEST_ID_HEADER))
         token = request_id.set(identifier)
         otel_token = context.attach(baggage.set_baggage(_BAGGAGE_KEY, identifier))
@@ -80,24 +88,29 @@ class Border:
             request_id.reset(token)
 
     async def _serve(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Answer") -> None:
-        if scope["path"] in PROBES:
-            await self.app(scope, receive, answer)
-            await answer.finish()
-            return
-        self.in_flight += 1
         try:
-            self._admit(scope, headers)
-            async with asyncio.timeout(self.deadline_s):
-                await self.app(scope, self._bounded(receive, answer), answer)
+            if scope["path"] in PROBES:
+                await self.app(scope, receive, answer)
+            else:
+                await self._serve_admitted(scope, headers, receive, answer)
             await answer.finish()
         except EkibenError as error:
             await self._refuse(error, scope, receive, answer)
-        except TimeoutError:
-            await self._refuse(DeadlineExceeded(f"not done within {self.deadline_s:g} s"), scope, receive, answer)
         except Exception:
             # The outermost edge: BentoML would keep the caller waiting for the whole timeout.
             log.exception("a request failed")
             await self._refuse(Internal(_INTERNAL), scope, receive, answer)
+
+    async def _serve_admitted(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Answer") -> None:
+        self.in_flight += 1
+        try:
+            self._admit(scope, headers)
+            async with asyncio.timeout(self.deadline_s) as deadline:
+                await self.app(scope, self._bounded(receive, answer), answer)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise DeadlineExceeded(f"not done within {self.deadline_s:g} s") from error
         finally:
             self.in_flight -= 1
 
@@ -141,17 +154,27 @@ class Border:
 
     def _log(self, scope: Scope, status: int, elapsed_s: float, quiet: bool) -> None:
         """One INFO line a request, at the service where it came in; calls between services and probes at DEBUG."""
-        level = logging.DEBUG if quiet else logging.WARNING if status >= _SERVER_ERROR else logging.INFO
+        level = logging.DEBUG if quiet else logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(elapsed_s * 1000, 1)}
         log.log(level, "request", extra=fields)
 
 
 def behind_border(
-    service: object, max_body_bytes: int, max_concurrency: int | None = None, deadline_s: float | None = None, multipart_paths: Sequence[str] = ()
+    service: object,
+    max_body_bytes: int,
+    max_concurrency: int | None = None,
+    deadline_s: float | None = None,
+    multipart_paths: Sequence[str] = (),
+    entrance: bool = False,
 ) -> None:
     """Put `service` (what `@bentoml.service` returned) behind a Border."""
     cast("Any", service).add_asgi_middleware(
-        Border, max_body_bytes=max_body_bytes, max_concurrency=max_concurrency, deadline_s=deadline_s, multipart_paths=multipart_paths
+        Border,
+        max_body_bytes=max_body_bytes,
+        max_concurrency=max_concurrency,
+        deadline_s=deadline_s,
+        multipart_paths=multipart_paths,
+        entrance=entrance,
     )
 
 
@@ -172,7 +195,7 @@ class _Answer:
         self._identifier = identifier
         self._held: Message | None = None
         self._body = bytearray()
-        self.status = _SERVER_ERROR
+        self.status: int = HTTPStatus.INTERNAL_SERVER_ERROR
         self.started = False
         self.error: EkibenError | None = None
 
@@ -180,7 +203,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self._identifier
-            if self.status >= 400:  # noqa: PLR2004
+            if self.status >= HTTPStatus.BAD_REQUEST:
                 self._held = message
                 return
         elif self._held is not None:
@@ -204,7 +227,9 @@ class _Answer:
             body, start["status"] = bytes(response.body), response.status_code
             self.status = response.status_code
             headers = MutableHeaders(scope=start)
-            headers["content-type"], headers["content-length"] = _JSON, str(len(body))
+            for stale in ("content-encoding", "transfer-encoding"):
+                del headers[stale]
+            headers.update(response.headers)
         self.started, self._held = True, None
         await self._send(start)
         await self._send({"type": "http.response.body", "body": body})
@@ -212,9 +237,10 @@ class _Answer:
 
 def _has_our_shape(body: bytes) -> bool:
     try:
-        return set(json.loads(body)["error"]) >= set(ErrorBody.model_fields["error"].annotation.model_fields)  # type: ignore[union-attr]
-    except (ValueError, TypeError, KeyError):
+        error = ErrorBody.model_validate_json(body, strict=True).error
+    except ValidationError:
         return False
+    return error.model_fields_set == set(ErrorInfo.model_fields)
 
 
 _FOREIGN: dict[int, EkibenError] = {
@@ -231,14 +257,24 @@ _FOREIGN: dict[int, EkibenError] = {
 
 def _error_behind(status: int, body: bytes) -> EkibenError:
     """Our error for an answer that BentoML or Starlette made."""
+    faults = _faults_in(body)
+    if faults and status == HTTPStatus.BAD_REQUEST:
+        return invalid_request(faults)
+    if status in _FOREIGN:
+        return _FOREIGN[status]
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return InvalidRequest(f"the request can't be served as it is (HTTP {status}); /docs says what is expected")
+    return Internal(_INTERNAL)
+
+
+def _faults_in(body: bytes) -> list[dict[str, Any]]:
+    """What BentoML says is wrong with a request: pydantic's faults under `detail`."""
     try:
-        content = json.loads(body)
+        content = from_json(body)
     except ValueError:
-        content = None
+        return []
     detail = content.get("detail") if isinstance(content, dict) else None
-    if isinstance(detail, list) and detail:
-        return invalid_request(detail)
-    return _FOREIGN.get(status) or Internal(_INTERNAL)
+    return [fault for fault in detail if isinstance(fault, dict)] if isinstance(detail, list) else []
 
 
 def invalid_request(faults: Sequence[Mapping[str, Any]]) -> EkibenError:

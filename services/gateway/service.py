@@ -70,4 +70,5 @@ behind_border(
     max_concurrency=_config.max_concurrency,
     deadline_s=_config.timeout_s,
     multipart_paths=(DOCUMENTS_PATH,),
+    entrance=True,
 )

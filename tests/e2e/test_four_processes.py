@@ -42,7 +42,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
 
 def test_answers_are_those_of_one_process(four: Four, client: EkibenClient, questions: list[dict]):
     with EkibenClient(four.gateway.url) as other:
-        for question in questions[::7]:
+        for question in questions[::12]:
             request = AnswerRequest(question=question["question"])
             assert _content(other.answer(request)) == _content(client.answer(request))
 
