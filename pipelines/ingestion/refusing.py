@@ -20,11 +20,10 @@ def refuse(document_id: str, error: DocumentError | RequestError) -> DocumentRes
 
 def explain(error: ValidationError) -> str:
     """What is wrong with which field, for a person; at most three faults."""
-    faults: dict[str, str] = {}
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        field, message = _describe(fault["loc"], fault["msg"])
-        faults.setdefault(field, f"{field}: {message}" if field else message)
-    return "; ".join(text[:_MAX_FAULT_CHARS] for text in list(faults.values())[:_MAX_FAULTS])
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    by_field = dict(_describe(fault["loc"], fault["msg"]) for fault in faults)
+    texts = [f"{field}: {message}" if field else message for field, message in by_field.items()]
+    return "; ".join(text[:_MAX_FAULT_CHARS] for text in texts[:_MAX_FAULTS])
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> tuple[str, str]:

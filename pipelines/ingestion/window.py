@@ -42,7 +42,7 @@ class EncoderWindow:
         return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=True)]
 
     def estimate(self, text: str) -> int:
-        """Tokens of `text` without the special ones, or more where MAX_CHARS_PER_TOKEN asks for it; ten times faster than `count`.
+        """Tokens of `text` without the special ones, or more where MAX_CHARS_PER_TOKEN asks for it; several times faster than `count`.
 
         Adds up the tokens of its words, most of which are remembered. Exact for WordPiece up to
         words of 40 characters, close for other tokenizers.
@@ -75,7 +75,7 @@ class EncoderWindow:
         line = " ".join(title.split())
         offsets = self._tokenizer.encode(line, add_special_tokens=False).offsets
         limit = self.tokens // _TITLE_SHARE
-        return line if len(offsets) <= limit else line[: offsets[limit - 1][1]].rstrip()
+        return line if len(offsets) <= limit else line[: offsets[limit][0]].rstrip()
 
     def _count_plain(self, text: str) -> int:
         return len(self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])

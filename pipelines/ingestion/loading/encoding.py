@@ -8,11 +8,8 @@ from charset_normalizer import from_bytes
 from core.errors import DocumentUnreadable
 from pipelines.ingestion.normalizing import normalize
 
-# UTF-32 first: its little-endian mark begins with the one of UTF-16.
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )

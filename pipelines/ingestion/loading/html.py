@@ -39,7 +39,7 @@ def load(source: Source, limits: IngestionSettings) -> list[Loaded]:
 
 def _parse(markup: str, source: Source) -> HtmlElement:
     # As bytes: lxml refuses a str with an encoding declaration. Huge: 2,048 levels instead of 256.
-    parser = HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
+    parser = HTMLParser(encoding="utf-8", huge_tree=True)
     try:
         root = document_fromstring(markup.encode(), parser=parser)
     except etree.LxmlError as error:

@@ -1,0 +1,212 @@
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from core.errors import DocumentEmpty, EncoderChanged, StorageFull
+from core.schemas import (
+    Chunk,
+    DeleteResponse,
+    Document,
+    DocumentPage,
+    DocumentRef,
+    DocumentResult,
+    EncoderInfo,
+    ListRequest,
+    SplitDocument,
+    StoredDocument,
+)
+from pipelines.ingestion.ingest import IngestDocuments
+from pipelines.ingestion.refusing import refuse
+from pipelines.ingestion.splitting import TokenSplitter
+
+
+class MemoryStore:
+    """A store that keeps what it is given; raises the `failures` first, one a call."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.calls: list[tuple[SplitDocument, ...]] = []
+
+    async def add(self, documents: Sequence[SplitDocument]) -> Sequence[DocumentResult]:
+        self.calls.append(tuple(documents))
+        if self.failures:
+            raise self.failures.pop(0)
+        return [DocumentResult(id=item.document.id, state="created", chunks=len(item.chunks)) for item in documents]
+
+    async def delete(self, ref: DocumentRef) -> DeleteResponse:
+        raise NotImplementedError
+
+    async def get(self, ref: DocumentRef) -> StoredDocument:
+        raise NotImplementedError
+
+    async def list(self, request: ListRequest) -> DocumentPage:
+        raise NotImplementedError
+
+    @property
+    def kept(self) -> dict[str, SplitDocument]:
+        return {item.document.id: item for item in self.calls[-1]}
+
+
+class Encoders:
+    """Describes one encoder after the other, then the last one for ever."""
+
+    def __init__(self, *encoders: EncoderInfo) -> None:
+        self.encoders = list(encoders)
+        self.asked = 0
+
+    async def encoder(self) -> EncoderInfo:
+        self.asked += 1
+        await asyncio.sleep(0)
+        return self.encoders.pop(0) if len(self.encoders) > 1 else self.encoders[0]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def ingest(store, encoder, limits) -> IngestDocuments:
+    return IngestDocuments(store, Encoders(encoder), limits)
+
+
+def codes(results: Sequence[DocumentResult]) -> list[str | None]:
+    return [result.error.code if result.error else None for result in results]
+
+
+async def test_a_document_is_split_and_stored_in_its_collection(ingest, store, encoder):
+    [result] = await ingest([{"id": "a", "title": "Ekiben", "text": "A boxed meal. " * 40, "metadata": {"year": 1885}}], "meals")
+    kept = store.kept["a"]
+    assert (result.state, result.chunks) == ("created", len(kept.chunks))
+    assert len(kept.chunks) > 1
+    assert (kept.collection, kept.encoder) == ("meals", encoder.fingerprint)
+    assert kept.document == Document(id="a", title="Ekiben", text="A boxed meal. " * 40, metadata={"year": 1885})
+
+
+async def test_a_bad_document_fails_alone_and_in_its_place(ingest, store):
+    raw = [{"id": "a", "text": "good"}, {"id": "b"}, 7, {"id": "c", "text": "good"}, {"id": "d", "text": " \n"}]
+    results = await ingest(raw, "default")
+    assert [result.id for result in results] == ["a", "b", "#2", "c", "d"]
+    assert codes(results) == [None, "invalid_request", "invalid_request", None, "document_empty"]
+    assert list(store.kept) == ["a", "c"]
+    assert len(store.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "name", "code", "said"),
+    [
+        ({"text": "t"}, "#0", "invalid_request", "id: Field required"),
+        ({"id": 5, "text": "t"}, "#0", "invalid_request", "id: "),
+        ({"id": "", "text": "t"}, "#0", "invalid_request", "id: "),
+        ({"id": "a\nb", "text": "t"}, "a\nb", "invalid_request", "id: "),
+        ({"id": "\ud800", "text": "t"}, "\ufffd", "invalid_request", "id: "),
+        ({"id": "a" * 9_999, "text": "t"}, "a" * 512, "invalid_request", "id: "),
+        ({"id": "a", "text": 3}, "a", "invalid_request", "text: "),
+        ({"id": "a", "text": "\ud83d"}, "a", "invalid_request", "lone surrogate"),
+        ({"id": "a", "text": "t", "body": "t"}, "a", "invalid_request", "body: "),
+        ({"id": "a", "text": "t", "metadata": {"x": float("nan")}}, "a", "invalid_request", "metadata.x: "),
+        ({"id": "a", "text": "t", "metadata": {"x": [1]}}, "a", "invalid_request", "metadata.x: "),
+        ({"id": "a", "text": "t", "page_starts": [0, 5]}, "a", "invalid_request", "page_starts: "),
+        ({"id": "a", "text": "text", "page_starts": [2, 1]}, "a", "invalid_request", "page_starts: "),
+        ({"id": "a", "text": "text", "page_starts": [-1]}, "a", "invalid_request", "page_starts: "),
+        ({"id": "a", "text": ""}, "a", "document_empty", "text: "),
+        ({"id": "a", "text": "\x00\ufeff\x01"}, "a", "document_empty", "text: "),
+        ({"id": "a", "text": "x" * 500_001}, "a", "document_too_large", "500001 characters are above the limit of 500000"),
+        (None, "#0", "invalid_request", "dictionary"),
+        ([], "#0", "invalid_request", "dictionary"),
+    ],
+)
+async def test_each_fault_is_named_with_its_field(ingest, store, raw, name, code, said):
+    [result] = await ingest([raw], "default")
+    assert (result.id, result.state, result.error.code) == (name, "failed", code)
+    assert said in result.error.message
+    assert not store.calls
+
+
+async def test_the_second_of_two_same_ids_is_refused(ingest, store):
+    results = await ingest([{"id": "a", "text": "one"}, {"id": "a", "text": "two"}, {"id": "b", "text": "three"}], "default")
+    assert codes(results) == [None, "invalid_request", None]
+    assert "twice" in results[1].error.message
+    assert store.kept["a"].document.text == "one"
+
+
+async def test_the_text_is_normalized_before_it_is_cut(ingest, store):
+    await ingest([{"id": "a", "text": "\ufeffcafe\u0301\r\n\r\nnext page", "page_starts": [0, 10]}], "default")
+    kept = store.kept["a"]
+    assert kept.document.text == "café\n\nnext page"
+    assert kept.document.page_starts == (0, 6)
+    assert all(kept.document.text[chunk.start : chunk.end] == chunk.text for chunk in kept.chunks)
+
+
+async def test_loaded_documents_share_the_journey_and_failures_pass_through(ingest, store):
+    failed = refuse("notes.jsonl:2", DocumentEmpty("blank"))
+    results = await ingest.ingest_documents([Document(id="a", text="one"), failed, Document(id="a", text="two")], "default")
+    assert codes(results) == [None, "document_empty", "invalid_request"]
+    assert results[1] is failed
+    assert list(store.kept) == ["a"]
+
+
+async def test_nothing_good_is_no_call_to_the_store(ingest, store):
+    assert codes(await ingest([{}], "default")) == ["invalid_request"]
+    assert await ingest([], "default") == ()
+    assert not store.calls
+
+
+async def test_the_encoder_is_asked_once_however_many_requests_start_together(store, encoder, limits):
+    encoders = Encoders(encoder)
+    ingest = IngestDocuments(store, encoders, limits)
+    await asyncio.gather(*(ingest([{"id": str(n), "text": "t"}], "default") for n in range(5)))
+    await ingest([{"id": "later", "text": "t"}], "default")
+    assert encoders.asked == 1
+    assert len(store.calls) == 6
+
+
+async def test_a_changed_encoder_is_fetched_and_the_documents_split_for_it(encoder, limits):
+    store = MemoryStore(EncoderChanged("the model changed"))
+    narrow = encoder.model_copy(update={"fingerprint": "new", "max_tokens": 16})
+    encoders = Encoders(encoder, narrow)
+    ingest = IngestDocuments(store, encoders, limits)
+    [result] = await ingest([{"id": "a", "text": "word " * 100}], "default")
+    before, after = (call[0] for call in store.calls)
+    assert (before.encoder, after.encoder) == (encoder.fingerprint, "new")
+    assert len(after.chunks) > len(before.chunks)
+    assert result.chunks == len(after.chunks)
+    await ingest([{"id": "b", "text": "t"}], "default")
+    assert encoders.asked == 2
+
+
+async def test_requests_that_meet_a_change_together_ask_once(encoder, limits):
+    store = MemoryStore(*(EncoderChanged("the model changed") for _ in range(3)))
+    encoders = Encoders(encoder, encoder.model_copy(update={"fingerprint": "new"}))
+    ingest = IngestDocuments(store, encoders, limits)
+    await ingest._current_splitter()
+    await asyncio.gather(*(ingest([{"id": str(n), "text": "t"}], "default") for n in range(3)))
+    assert encoders.asked == 2
+
+
+async def test_an_encoder_that_changes_again_is_the_callers_turn(encoder, limits):
+    store = MemoryStore(EncoderChanged("once"), EncoderChanged("twice"))
+    with pytest.raises(EncoderChanged, match="twice"):
+        await IngestDocuments(store, Encoders(encoder), limits)([{"id": "a", "text": "t"}], "default")
+    assert len(store.calls) == 2
+
+
+async def test_what_befalls_the_store_is_raised(encoder, limits):
+    with pytest.raises(StorageFull):
+        await IngestDocuments(MemoryStore(StorageFull("disk")), Encoders(encoder), limits)([{"id": "a", "text": "t"}], "default")
+
+
+async def test_splitting_leaves_the_event_loop_free(ingest, monkeypatch):
+    threads = set()
+    split = TokenSplitter.split
+
+    def watched(self: TokenSplitter, document: Document) -> tuple[Chunk, ...]:
+        threads.add(threading.get_ident())
+        return split(self, document)
+
+    monkeypatch.setattr(TokenSplitter, "split", watched)
+    await ingest([{"id": "a", "text": "t"}], "default")
+    assert threads
+    assert threading.get_ident() not in threads
