@@ -81,6 +81,7 @@ async def _measure(groups: list[list[EmbedItem]], encoder: SentenceEncoder) -> d
     )
     try:
         await _until_ready(f"http://127.0.0.1:{port}/readyz")
+        Embedder.inject_config()
         proxy = RemoteProxy(f"http://127.0.0.1:{port}", service=Embedder, media_type="application/json")
         await proxy.__aenter__()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from clients.http_client import EkibenClient
@@ -37,7 +38,24 @@ class ExitCode(IntEnum):
     """stopped with Ctrl-C"""
 
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Question answering over your own documents.")
+class _Commands(TyperGroup):
+    """Ends in peace when the reader of stdout (`| head`) has what it wanted. Typer would answer with exit status 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # Python would complain once more while flushing at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(ExitCode.OK)
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Question answering over your own documents."
+)
 documents_app = typer.Typer(no_args_is_help=True, help="List, show and delete documents.")
 app.add_typer(documents_app, name="documents")
 
@@ -55,18 +73,21 @@ _DEFAULT_COLLECTION = "default"
 
 def main() -> None:
     """Entry point: runs a command and turns errors into messages and exit codes."""
-    from core.errors import EkibenError  # noqa: PLC0415 - `--help` must not wait for pydantic
-
     try:
         app()
-    except EkibenError as error:
-        _fail(error)
+    except SystemExit:
+        raise
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader (`| head`) has what it wanted; Python would complain once more while flushing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.OK)
+    except _our_errors() as error:
+        _fail(error)
+
+
+def _our_errors() -> "type[EkibenError]":
+    """What `except` asks for only after something was raised: `--help` must not wait for pydantic."""
+    from core.errors import EkibenError  # noqa: PLC0415
+
+    return EkibenError
 
 
 @app.command()

@@ -9,7 +9,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
-from core.errors import DependencyUnavailable, EkibenError, ErrorBody, Internal, error_from
+from core.errors import DeadlineExceeded, DependencyUnavailable, EkibenError, ErrorBody, Internal, error_from
 from core.schemas import (
     DEFAULT_COLLECTION,
     MAX_PAGE_SIZE,
@@ -38,14 +38,18 @@ class Unreachable(DependencyUnavailable):
 
 
 class EkibenClient:
-    """Calls one gateway. Errors are those of `core.errors`; what may be tried again (429, 503, a lost connection) is, up to six times.
+    """Calls one gateway. Errors are those of `core.errors`; what may be tried again (429, 503, a lost connection) is, up to six times; what
+    ran out of time is not.
 
     Adding is safe to repeat: a document that is stored already is answered as unchanged.
     """
 
     def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 180.0, *, transport: httpx.BaseTransport | None = None) -> None:
-        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5.0), transport=transport)
         self._url = url
+        try:
+            self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(timeout_s, connect=5.0), transport=transport)
+        except httpx.InvalidURL as error:
+            raise self._no_url(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -108,17 +112,26 @@ class EkibenClient:
     def _send(self, method: str, path: str, content: object | None, query: dict[str, str]) -> httpx.Response:
         try:
             response = self._http.request(method, path, json=content, params=query)
-        except httpx.ConnectError as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Unreachable(f"nothing answers at {self._url}: start it with `ekiben serve`, or name another --url") from error
-        except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        except httpx.UnsupportedProtocol as error:
+            raise self._no_url(error) from error
+        except httpx.TimeoutException as error:
+            raise DeadlineExceeded(f"{self._url} did not answer in time") from error
+        except httpx.TransportError as error:
             raise DependencyUnavailable(f"the connection to {self._url} failed ({type(error).__name__})") from error
         if response.is_error:
             raise _error_in(response)
         return response
 
+    def _no_url(self, error: Exception) -> Unreachable:
+        return Unreachable(f"{self._url!r} is no address of a gateway ({error}): write it as {DEFAULT_URL}")
+
 
 def _path_of(document_id: str) -> str:
-    return f"/v1/documents/{quote(document_id, safe='/')}"
+    # HTTP clients resolve the segments . and .., so that "a/../b" would mean "b".
+    segments = ["%2E" * len(segment) if segment in (".", "..") else quote(segment, safe="") for segment in document_id.split("/")]
+    return "/v1/documents/" + "/".join(segments)
 
 
 def _error_in(response: httpx.Response) -> EkibenError:
@@ -136,11 +149,16 @@ def _seconds(header: str | None) -> float | None:
 
 def _retrying(send: Callable[[], httpx.Response]) -> httpx.Response:
     return Retrying(
-        retry=retry_if_exception(lambda error: isinstance(error, EkibenError) and error.retryable and not isinstance(error, Unreachable)),
+        retry=retry_if_exception(_worth_another_try),
         stop=stop_after_attempt(MAX_ATTEMPTS),
         wait=_wait,
         reraise=True,
     )(send)
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    # Where nobody listens, or the time ran out already, the person is better asked than kept waiting.
+    return isinstance(error, EkibenError) and error.retryable and not isinstance(error, Unreachable | DeadlineExceeded)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -49,7 +49,8 @@ def ingest_paths(paths: Sequence[str], client: EkibenClient, collection: str, st
 
 def _progress(console: Console) -> Progress:
     columns = (TextColumn("loading files"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[documents]} documents"), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True)
+    # Rich leaves an empty line where there is no terminal to draw on.
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _print(results: Sequence[DocumentResult], as_json: bool) -> int:

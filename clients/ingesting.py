@@ -7,11 +7,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 from clients.http_client import EkibenClient
-from core.errors import DocumentError, DocumentUnreadable, InvalidRequest
+from core.errors import DocumentError, DocumentUnreadable, Internal, InvalidRequest
 from core.schemas import MAX_DOCUMENTS_PER_REQUEST, Document, DocumentResult
 from core.settings import IngestionSettings
 from pipelines.ingestion.loading import SUPPORTED_SUFFIXES, load_bytes, load_file
@@ -78,10 +79,17 @@ def _in_folder(folder: Path) -> Iterator[SourceFile | DocumentResult]:
 
 
 def load_all(files: Sequence[SourceFile], limits: IngestionSettings, workers: int) -> Iterator[list[Loaded]]:
-    """What is in each file, in order. Several processes parse, a bounded number of files ahead."""
+    """What is in each file, in order. Several processes parse, a bounded number of files ahead. Raises Internal where one of them dies."""
     if len(files) <= _FEW_FILES or workers <= 1:
         yield from (_load(file, limits) for file in files)
         return
+    try:
+        yield from _load_in_parallel(files, limits, workers)
+    except BrokenProcessPool as error:
+        raise Internal("a process that parses files died, of a lack of memory perhaps: ingest fewer files at once, or with --workers 1") from error
+
+
+def _load_in_parallel(files: Sequence[SourceFile], limits: IngestionSettings, workers: int) -> Iterator[list[Loaded]]:
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         ahead: deque[Future[list[Loaded]]] = deque()
         for file in files:

@@ -34,9 +34,10 @@ def serve(flags: dict[str, dict[str, object]]) -> None:
 def _check_address(settings: Settings) -> None:
     host, port = settings.gateway.host, settings.gateway.port
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise InvalidSettings(f"gateway.host {host!r} is no address of this machine: {error}") from error
+        # BentoML listens on IPv4 alone.
+        family, kind, _, _, address = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise InvalidSettings(f"gateway.host {host!r} is no IPv4 address of this machine: {error}") from error
     with socket.socket(family, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

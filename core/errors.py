@@ -262,9 +262,9 @@ class UnsupportedBentoML(StartupError):
 
 
 def all_errors(root: type[EkibenError] = EkibenError) -> Iterator[type[EkibenError]]:
-    """Every concrete error class (those with a code), in the order of the tree."""
+    """Every concrete error class (those with a code of their own), in the order of the tree."""
     for cls in root.__subclasses__():
-        if cls.code:
+        if "code" in vars(cls):
             yield cls
         yield from all_errors(cls)
 

@@ -23,9 +23,7 @@ MAX_METADATA_KEYS = 64
 DEFAULT_COLLECTION = "default"
 
 Mode = Literal["dense", "lexical", "hybrid"]
-# SQLite's integers have 64 bits.
-Integer = Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)]
-Scalar = StrictBool | Integer | StrictFloat | Annotated[StrictStr, StringConstraints(max_length=4_000)]
+Scalar = StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, StringConstraints(max_length=4_000)]
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
 CollectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]

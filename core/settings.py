@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from core.errors import InvalidSettings
 
@@ -183,10 +183,13 @@ def config_files() -> list[Path]:
     if not named:
         return [BASE_FILE]
     candidates = [Path(named), CONFIGS / named, CONFIGS / f"{named}.yaml"]
-    for path in candidates:
-        if path.is_file():
-            return [path, BASE_FILE]
-    raise InvalidSettings(f"{CONFIG_VARIABLE} names {named!r}, but there is no such file (looked for {', '.join(map(str, candidates))})")
+    try:
+        found = next((path for path in candidates if path.is_file()), None)
+    except OSError as error:  # a name too long for the file system
+        raise InvalidSettings(f"{CONFIG_VARIABLE} names {named!r}, which can't be a file: {error.strerror}") from error
+    if found is None:
+        raise InvalidSettings(f"{CONFIG_VARIABLE} names {named!r}, but there is no such file (looked for {', '.join(map(str, candidates))})")
+    return [found, BASE_FILE]
 
 
 def load_settings(flags: Mapping[str, Mapping[str, object]] | None = None) -> Settings:
@@ -199,12 +202,15 @@ def load_settings(flags: Mapping[str, Mapping[str, object]] | None = None) -> Se
         raise InvalidSettings(
             "\n".join(["the settings are not valid:", *lines, "`ekiben config` explains; configs/base.yaml lists them all"])
         ) from error
+    except SettingsError as error:
+        raise InvalidSettings(f"{error}: a variable that names a whole section holds JSON; set one key with {PREFIX}SECTION__KEY") from error
 
 
 def _refuse_unknown_variables() -> None:
     for name in os.environ:
-        section = name.removeprefix(PREFIX).split("__")[0].lower()
-        if name.startswith(PREFIX) and name not in _NO_SETTINGS and section not in Settings.model_fields:
+        # pydantic-settings reads variables in any case.
+        section = name.upper().removeprefix(PREFIX).split("__")[0].lower()
+        if name.upper().startswith(PREFIX) and name not in _NO_SETTINGS and section not in Settings.model_fields:
             raise InvalidSettings(f"{name} is no setting: EKIBEN_SECTION__KEY, with a section out of {', '.join(Settings.model_fields)}")
 
 

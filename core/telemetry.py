@@ -13,7 +13,7 @@ from core.settings import LoggingSettings
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
-_ACCEPTABLE_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 ITEM_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 TOKEN_BUCKETS = (16, 64, 256, 1024, 4096, 16_384, 65_536)
@@ -36,7 +36,7 @@ DOCUMENTS = Counter("ekiben_documents", "Documents by what became of them", ["st
 
 def new_request_id(proposed: str | None = None) -> str:
     """`proposed` where it is a harmless token of at most 128 characters, else a new id."""
-    if proposed and _ACCEPTABLE_ID.match(proposed):
+    if proposed and _ACCEPTABLE_ID.fullmatch(proposed):
         return proposed
     return uuid.uuid4().hex
 

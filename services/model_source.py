@@ -21,12 +21,14 @@ def resolve(source: str, hub_token: str | None = None) -> Path:
 
     Only `hub:` reaches the network, and not even that with HF_HUB_OFFLINE=1 or when the model is cached.
     """
-    location, _, expected = source.partition(_CHECKSUM_MARK)
+    location, mark, expected = source.partition(_CHECKSUM_MARK)
     scheme, colon, name = location.partition(":")
     finders: dict[str, Callable[[str], Path]] = {"package": _in_package, "bentoml": _in_store, "hub": lambda name: _on_hub(name, hub_token)}
     folder = finders[scheme](name) if colon and scheme in finders else _in_folder(location)
-    if expected and (found := weights_sha256(folder)) != expected:
-        raise ModelUnavailable(f"the weights of {location} have SHA-256 {found}, expected {expected}: install the model again, or change the setting")
+    if mark and (found := weights_sha256(folder)) != expected:
+        raise ModelUnavailable(
+            f"the weights of {location} have SHA-256 {found}, expected {expected or 'nothing'}: install the model again, or change the setting"
+        )
     return folder
 
 
@@ -51,8 +53,11 @@ def _in_folder(name: str) -> Path:
 
 
 def _in_package(name: str) -> Path:
-    # find_spec does not run the package, whose __init__ may import the model libraries.
-    spec = importlib.util.find_spec(name)
+    try:
+        # find_spec does not run the package, whose __init__ may import the model libraries.
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # a dotted name whose parent is missing, or no name at all
+        spec = None
     roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
     folders = [file.parent for root in roots for file in sorted(root.rglob("config.json"))]
     if not folders:
@@ -66,6 +71,8 @@ def _in_store(tag: str) -> Path:
 
     try:
         return Path(bentoml.models.get(tag).path)
+    except ValueError as error:
+        raise ModelUnavailable(f"{tag!r} is no tag of the BentoML model store: {error}") from error
     except BentoMLException as error:
         raise ModelUnavailable(f"the BentoML model store has no {tag!r}; `bentoml models list` shows what it has") from error
 

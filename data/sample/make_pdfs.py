@@ -14,7 +14,7 @@ Needs the package fpdf2 (https://pypi.org/project/fpdf2/):
     python data/sample/make_pdfs.py
 """
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fpdf import FPDF
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "pdf-source"
 TARGET = HERE / "documents"
 A5 = (148, 210)  # millimetres
-CREATED = datetime(2025, 1, 1, tzinfo=timezone.utc)
+CREATED = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def read_source(path: Path) -> tuple[dict[str, str], list[str]]:
@@ -40,6 +40,7 @@ class Page(FPDF):
     """An A5 page with the page number at its foot."""
 
     def footer(self) -> None:
+        """Write the page number; called by fpdf2 at each page end."""
         self.set_y(-14)
         self.set_font("Helvetica", size=8)
         self.cell(0, 6, f"Page {self.page_no()}", align="C")
@@ -77,6 +78,7 @@ def render(source: Path, target: Path) -> int:
 
 
 def main() -> None:
+    """Render every source."""
     for source in sorted(SOURCE.rglob("*.md")):
         target = (TARGET / source.relative_to(SOURCE)).with_suffix(".pdf")
         pages = render(source, target)

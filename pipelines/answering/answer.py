@@ -52,8 +52,11 @@ class AnswerQuestion:
         results = await asyncio.gather(*(self._summarize(request.question, passage, _relative(passage, passages)) for passage in passages))
         stages.done("summarize")
         notes = [_note(passage, result.error) for passage, result in zip(passages, results, strict=True) if result.error]
-        sentences, late = await self._compose(request.question, results)
+        written, late = await self._compose(request.question, results)
         stages.done("compose")
+        sentences = [sentence for sentence in written if sentence.supports]
+        if unsupported := len(written) - len(sentences):
+            notes.append(f"sentences that rest on no source were left out: {unsupported}")
         return _answer(request, found, confidence, results, sentences, stages, [*notes, *late])
 
     async def _retrieve(self, request: AnswerRequest) -> SearchResponse:

@@ -58,7 +58,7 @@ class DocumentsApi:
 
     async def add(self, request: Request) -> Response:
         """Store documents, given as JSON or as files."""
-        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             results = await self._add_files(request)
         else:
             body = _parse(AddRequest, await _json(request))
@@ -139,6 +139,8 @@ async def _json(request: Request) -> object:
 
 
 def _ref(request: Request) -> DocumentRef:
+    if "id" in request.query_params:
+        raise InvalidRequest("id: stands in the path; it can't be a parameter as well")
     return _parse(DocumentRef, {"id": request.path_params["id"], **request.query_params})
 
 

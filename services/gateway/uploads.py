@@ -20,6 +20,8 @@ class FileLoader:
     def __init__(self, limits: IngestionSettings) -> None:
         self._limits = limits
         self._pool: ProcessPoolExecutor | None = None
+        # One file in the process at a time: if it dies, that file is to blame and no other one waits in the same pool.
+        self._turn = asyncio.Lock()
 
     async def load(self, file: UploadFile) -> list[Loaded]:
         """The documents in `file`, or one failed result with what is wrong. The document id is the file's name."""
@@ -27,7 +29,9 @@ class FileLoader:
         try:
             if (file.size or 0) > self._limits.max_file_bytes:
                 raise DocumentTooLarge(f"{name} has {file.size} bytes, the limit is {self._limits.max_file_bytes} (ingestion.max_file_bytes)")
-            return await self._load(name, await file.read())
+            content = await file.read()
+            async with self._turn:
+                return await self._load(name, content)
         except DocumentError as error:
             return [refuse(name, error)]
 

@@ -28,19 +28,18 @@ def jaccard(first: str, second: str) -> float:
     return len(a & b) / len(a | b) if a | b else 1.0
 
 
-def maximal_marginal_relevance(scores: Vector, similarity: Callable[[int, int], float], count: int, weight: float) -> list[int]:
+def maximal_marginal_relevance(scores: Vector, similarity: Callable[[int, int], float], count: int, weight: float, same: float) -> list[int]:
     """Indices of at most `count` entries, best first, by maximal marginal relevance (Carbonell and Goldstein 1998):
     `weight * score - (1 - weight) * highest similarity to what is chosen already`. Ties go to the earlier entry.
+
+    An entry whose similarity to a chosen one is `same` or more says nothing new and is left out, however few are chosen.
     """
     chosen: list[int] = []
-    left = list(range(len(scores)))
-    while left and len(chosen) < count:
-        best = max(left, key=lambda index: _marginal(index, scores, similarity, chosen, weight))
+    repeated = dict.fromkeys(range(len(scores)), 0.0)
+    while repeated and len(chosen) < count:
+        best = max(repeated, key=lambda index: weight * float(scores[index]) - (1 - weight) * repeated[index])
         chosen.append(best)
-        left.remove(best)
+        del repeated[best]
+        closer = {index: max(highest, similarity(index, best)) for index, highest in repeated.items()}
+        repeated = {index: highest for index, highest in closer.items() if highest < same}
     return chosen
-
-
-def _marginal(index: int, scores: Vector, similarity: Callable[[int, int], float], chosen: Sequence[int], weight: float) -> float:
-    repeated = max((similarity(index, other) for other in chosen), default=0.0)
-    return weight * float(scores[index]) - (1 - weight) * repeated

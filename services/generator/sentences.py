@@ -1,11 +1,18 @@
 """Sentences of a text, with their offsets."""
 
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import sentencex
 
-# Headings, table cells and list marks are no sentences; a real one has at least this many letters or digits.
+# Table cells and list marks are no sentences; a real one has at least this many letters or digits.
 _MIN_ALPHANUMERIC = 12
+# An ideograph or syllable of East Asian scripts, which begin about here, says as much as three letters.
+_EAST_ASIAN = "\u2e80"
+_LETTERS_PER_EAST_ASIAN = 3
+# What parts a heading from the sentence below it: an empty line, or that it is marked as one.
+_BREAK = re.compile(r"\n\n|^#{1,6} .*$", re.MULTILINE)
 
 
 class Extent(NamedTuple):
@@ -17,24 +24,31 @@ class Extent(NamedTuple):
 
 
 def split_sentences(text: str, language: str = "en") -> list[Extent]:
-    """The sentences of `text` in order, without surrounding white space. Where nothing looks like a sentence, the whole text is one."""
-    extents = []
-    for boundary in sentencex.get_sentence_boundaries(language, text):
-        extents += _lines_of_prose(text, boundary["start_index"], boundary["end_index"])
-    return extents or [_trimmed(text, 0, len(text))]
+    """The sentences of `text` in order, without surrounding white space and headings.
+
+    Where nothing looks like a sentence, the whole text is one; a blank text has none.
+    """
+    found = [
+        extent
+        for boundary in sentencex.get_sentence_boundaries(language, text)
+        for extent in _without_headings(text, boundary["start_index"], boundary["end_index"])
+        if _weight(extent.text) >= _MIN_ALPHANUMERIC
+    ]
+    whole = _trimmed(text, 0, len(text))
+    return found or ([whole] if whole.text else [])
 
 
-def _lines_of_prose(text: str, start: int, end: int) -> list[Extent]:
-    """What is left of a sentence without the headings above it: these stand on lines of their own, parted by an empty line or a `#`."""
-    extents = []
+def _without_headings(text: str, start: int, end: int) -> Iterator[Extent]:
+    """What is left of a sentence without the headings above it."""
     position = start
-    for block in text[start:end].split("\n\n"):
-        extent = _trimmed(text, position, position + len(block))
-        is_heading = extent.text.startswith("#") and "\n" not in extent.text
-        if not is_heading and sum(map(str.isalnum, extent.text)) >= _MIN_ALPHANUMERIC:
-            extents.append(extent)
-        position += len(block) + 2
-    return extents
+    for mark in _BREAK.finditer(text, start, end):
+        yield _trimmed(text, position, mark.start())
+        position = mark.end()
+    yield _trimmed(text, position, end)
+
+
+def _weight(text: str) -> int:
+    return sum(_LETTERS_PER_EAST_ASIAN if character >= _EAST_ASIAN else 1 for character in text if character.isalnum())
 
 
 def _trimmed(text: str, start: int, end: int) -> Extent:

@@ -11,6 +11,10 @@ from core.vectors import Vector
 from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance
 from services.generator.sentences import Extent, split_sentences
 
+# At and above these, two sentences say the same: overlapping chunks hold some sentences twice. A changed number or name stays below.
+_SAME_COSINE = 0.99
+_SAME_WORDS = 0.9
+
 EmbedTexts = Callable[[Sequence[EmbedItem]], Awaitable[Vector]]
 """Unit vectors float32 `[n, dim]` of n texts."""
 
@@ -50,13 +54,15 @@ class ExtractiveBackend:
         own = vectors[found.first_row : found.first_row + len(found.sentences)]
         texts = [sentence.text for sentence in found.sentences]
         scores = relevance(found.item.question, texts, own @ vectors[found.question_row], found.source.score)
-        chosen = maximal_marginal_relevance(scores, lambda a, b: float(own[a] @ own[b]), found.item.max_sentences, self._mmr_lambda)
+        count = found.item.max_sentences
+        chosen = maximal_marginal_relevance(scores, lambda a, b: float(own[a] @ own[b]), count, self._mmr_lambda, _SAME_COSINE)
         return GenerationResult(sentences=tuple(_quote(found.source, found.sentences[index], float(scores[index])) for index in sorted(chosen)))
 
     def _compose(self, item: GenerationItem) -> GenerationResult:
         sources = item.sources
         scores = np.array([source.score for source in sources], dtype=np.float32)
-        chosen = maximal_marginal_relevance(scores, lambda a, b: jaccard(sources[a].text, sources[b].text), item.max_sentences, self._mmr_lambda)
+        count = item.max_sentences
+        chosen = maximal_marginal_relevance(scores, lambda a, b: jaccard(sources[a].text, sources[b].text), count, self._mmr_lambda, _SAME_WORDS)
         picked = [sources[index] for index in sorted(chosen)]
         return GenerationResult(sentences=tuple(Sentence(text=source.text, supports=source.supports, score=source.score) for source in picked))
 

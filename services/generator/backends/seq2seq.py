@@ -54,7 +54,9 @@ class Seq2SeqBackend:
         prompts = [_fill(template, item) for item in items]
         loop = asyncio.get_running_loop()
         texts = await loop.run_in_executor(self._thread, self._generate, prompts)
-        return [_result(text, own) if isinstance(text, str) else text for text, own in zip(texts, spans, strict=True)]
+        return [
+            _result(text, own, item.max_sentences) if isinstance(text, str) else text for text, own, item in zip(texts, spans, items, strict=True)
+        ]
 
     def _generate(self, prompts: Sequence[str]) -> list[str | GenerationResult]:
         """The text for each prompt, or the result that says why there is none."""
@@ -97,9 +99,10 @@ def _spans_of_source(source: Source, span: Span) -> list[Span]:
     return [span.model_copy(update={"start": span.start + extent.start, "end": span.start + extent.end, "quote": extent.text}) for extent in extents]
 
 
-def _result(text: str, spans: Sequence[Span]) -> GenerationResult:
-    sentences = [Sentence(text=extent.text, supports=_support(extent.text, spans)) for extent in split_sentences(text) if extent.text]
-    return GenerationResult(sentences=tuple(sentences))
+def _result(text: str, spans: Sequence[Span], max_sentences: int) -> GenerationResult:
+    """The sentences of `text`; none where there is no source, because whatever the model wrote then rests on nothing."""
+    extents = split_sentences(text)[:max_sentences] if spans else []
+    return GenerationResult(sentences=tuple(Sentence(text=extent.text, supports=_support(extent.text, spans)) for extent in extents))
 
 
 def _support(sentence: str, spans: Sequence[Span]) -> tuple[Span, ...]:

@@ -49,6 +49,15 @@ class MemoryStore:
         return {item.document.id: item for item in self.calls[-1]}
 
 
+class ChangedStore(MemoryStore):
+    """A store whose encoder is now `new`."""
+
+    async def add(self, documents: Sequence[SplitDocument]) -> Sequence[DocumentResult]:
+        if any(document.encoder != "new" for document in documents):
+            raise EncoderChanged("the model changed")
+        return await super().add(documents)
+
+
 class Encoders:
     """Describes one encoder after the other, then the last one for ever."""
 
@@ -178,7 +187,7 @@ async def test_a_changed_encoder_is_fetched_and_the_documents_split_for_it(encod
 
 
 async def test_requests_that_meet_a_change_together_ask_once(encoder, limits):
-    store = MemoryStore(*(EncoderChanged("the model changed") for _ in range(3)))
+    store = ChangedStore()
     encoders = Encoders(encoder, encoder.model_copy(update={"fingerprint": "new"}))
     ingest = IngestDocuments(store, encoders, limits)
     await ingest._current_splitter()

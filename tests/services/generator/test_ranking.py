@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.vectors import Vector
+from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance, word_overlap
+
+texts = st.text(alphabet="ab c", max_size=12)
+shares = st.floats(0, 1, width=32)
+
+
+@st.composite
+def rankings(draw: st.DrawFn) -> tuple[Vector, np.ndarray]:
+    """Scores of up to 8 entries and how similar these are to each other."""
+    count = draw(st.integers(0, 8))
+    scores = np.array(draw(st.lists(shares, min_size=count, max_size=count)), np.float32)
+    similarity = np.array(draw(st.lists(shares, min_size=count * count, max_size=count * count)), np.float32).reshape(count, count)
+    return scores, np.maximum(similarity, similarity.T)
+
+
+@given(rankings(), st.integers(0, 10), shares)
+def test_what_is_chosen_is_unlike_each_other_and_what_is_left_out_repeats_it(ranking: tuple[Vector, np.ndarray], count: int, weight: float) -> None:
+    scores, similarity = ranking
+    chosen = maximal_marginal_relevance(scores, lambda a, b: float(similarity[a, b]), count, weight, same=0.75)
+    assert len(chosen) == len(set(chosen)) <= count
+    assert all(similarity[a, b] < 0.75 for a in chosen for b in chosen if a != b)
+    if len(chosen) < count:
+        assert all(any(similarity[index, one] >= 0.75 for one in chosen) for index in set(range(len(scores))) - set(chosen))
+
+
+@given(rankings(), st.integers(1, 10), shares)
+def test_each_choice_is_the_best_of_what_was_left(ranking: tuple[Vector, np.ndarray], count: int, weight: float) -> None:
+    scores, similarity = ranking
+    chosen = maximal_marginal_relevance(scores, lambda a, b: float(similarity[a, b]), count, weight, same=2)
+    for rank, best in enumerate(chosen):
+        marginal = [
+            weight * float(scores[i]) - (1 - weight) * max((float(similarity[i, c]) for c in chosen[:rank]), default=0.0) for i in range(len(scores))
+        ]
+        assert marginal[best] == pytest.approx(max(marginal[i] for i in range(len(scores)) if i not in chosen[:rank]))
+
+
+@given(rankings())
+def test_relevance_alone_chooses_by_score(ranking: tuple[Vector, np.ndarray]) -> None:
+    scores, similarity = ranking
+    chosen = maximal_marginal_relevance(scores, lambda a, b: float(similarity[a, b]), len(scores), 1.0, same=2)
+    assert chosen == sorted(range(len(scores)), key=lambda index: -scores[index])
+
+
+@given(texts, texts)
+def test_common_words_are_a_share_and_do_not_depend_on_the_order(first: str, second: str) -> None:
+    assert 0 <= jaccard(first, second) == jaccard(second, first) <= 1
+    assert jaccard(first, first) == 1
+    assert 0 <= word_overlap(first, second) <= 1
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence", "share"),
+    [
+        ("When was the tunnel opened?", "The TUNNEL was opened.", 1.0),
+        ("When was the tunnel opened?", "It was opened.", 0.5),
+        ("When was the tunnel opened?", "When was the?", 0.0),
+        ("?", "anything", 0.0),
+    ],
+)
+def test_overlap_counts_the_content_words_of_the_question(question: str, sentence: str, share: float) -> None:
+    assert word_overlap(question, sentence) == share
+
+
+def test_relevance_is_the_mean_of_cosine_overlap_and_passage_score() -> None:
+    scores = relevance("the tunnel opened?", ["tunnel", "nothing"], np.array([0.5, -0.4], np.float32), 0.4)
+    assert scores.dtype == np.float32
+    assert scores.tolist() == pytest.approx([(0.5 + 0.5 + 0.4) / 3, (0 + 0 + 0.4) / 3])
+
+
+def test_relevance_of_no_sentence_is_empty() -> None:
+    assert relevance("x", [], np.empty(0, np.float32), 1.0).shape == (0,)

@@ -1,0 +1,62 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.generator.sentences import split_sentences
+
+# Pieces that sentence splitters trip over, besides any character.
+pieces = st.sampled_from(
+    [
+        "Dr. Smith said so. ",
+        "It rained. ",
+        "\n\n",
+        "\n",
+        "# A heading\n",
+        "| a | b |\n",
+        "- item\n",
+        "東京は首都です。",
+        "😀",
+        "\r\n",
+        "\u2029",
+        "e.g. ",
+        "Mr",
+    ]
+)
+texts = st.lists(pieces | st.text(max_size=20), max_size=12).map("".join)
+
+
+@given(texts)
+def test_every_sentence_stands_at_its_offsets_trimmed_and_in_order(text: str) -> None:
+    reached = 0
+    for sentence in split_sentences(text):
+        assert text[sentence.start : sentence.end] == sentence.text == sentence.text.strip() != ""
+        assert sentence.start >= reached
+        reached = sentence.end
+
+
+@given(texts)
+def test_a_text_has_sentences_unless_it_is_blank(text: str) -> None:
+    assert bool(split_sentences(text)) == bool(text.strip())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The line is long. It is old, too, they say.", ["The line is long.", "It is old, too, they say."]),
+        ("Dr. Smith met Mr. Jones at 5 p.m. on Monday. They took a train.", ["Dr. Smith met Mr. Jones at 5 p.m. on Monday.", "They took a train."]),
+        ("新幹線は1964年に開業した。とても速い。東京と大阪を結ぶ。", ["新幹線は1964年に開業した。", "とても速い。", "東京と大阪を結ぶ。"]),
+        ("서울역은 큰 역이다. 기차가 매우 많다.", ["서울역은 큰 역이다.", "기차가 매우 많다."]),
+        ("# The old line\n\nThe line was opened early.", ["The line was opened early."]),
+        ("## The old line\nThe line was opened early.", ["The line was opened early."]),
+        ("The line was opened early.\n\n### Later years\n\nThen it was closed again.", ["The line was opened early.", "Then it was closed again."]),
+        ("The old line\n\nThe line was opened early.", ["The line was opened early."]),
+        ("#1 of all lines is this very line.", ["#1 of all lines is this very line."]),
+        ("The line was opened early. | 5 | 6 |", ["The line was opened early."]),
+        ("# A heading alone", ["# A heading alone"]),
+        ("So it is.", ["So it is."]),
+        ("", []),
+        (" \n\t ", []),
+    ],
+)
+def test_sentences_are_what_a_reader_takes_for_them(text: str, expected: list[str]) -> None:
+    assert [sentence.text for sentence in split_sentences(text)] == expected
