@@ -61,7 +61,7 @@ def test_every_error_of_the_tree_is_raised_as_what_it_is(gateway: FakeGateway, c
     assert len(gateway.requests) == (MAX_ATTEMPTS if cls.retryable and cls is not DeadlineExceeded else 1)
 
 
-@pytest.mark.parametrize("failure", [Overloaded("busy"), NotReady("soon"), DependencyUnavailable("down"), DeadlineExceeded("late")])
+@pytest.mark.parametrize("failure", [Overloaded("busy"), NotReady("soon"), DependencyUnavailable("down")])
 def test_what_passes_is_tried_again_and_waited_for_longer_each_time(
     gateway: FakeGateway, client: EkibenClient, waits: list[float], failure: EkibenError
 ) -> None:
