@@ -16,7 +16,7 @@ from core.errors import NotReady
 from core.schemas import DEFAULT_COLLECTION, AnswerRequest
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample" / "documents"
-QUESTION = "Which competitor in the Rainhill contest was driven by a horse?"
+QUESTION = "Who appointed a cat as stationmaster?"
 _READY_WITHIN_S = 180.0
 _STOP_WITHIN_S = 30.0
 
@@ -27,7 +27,9 @@ def demo(host: str, port: int, data: Path) -> int:
     command = [sys.executable, "-m", "clients", "serve", "--host", host, "--port", str(port), "--data", str(data)]
     # A session of its own: Ctrl-C reaches this process alone, which stops the server in order.
     server = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - our own command line
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        # SIGINT as well: a shell that starts this in the background has it ignored.
+        signal.signal(stop, signal.default_int_handler)
     try:
         if not _wait_until_ready(url, server):
             return server.wait()

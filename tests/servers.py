@@ -38,7 +38,7 @@ class Server:
     def wait_for(self, path: str) -> None:
         """Return when `path` answers 200; raises AssertionError with the server's output when it ends or takes too long."""
         end = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < end and self.process.poll() is None:
+        while time.monotonic() < end and self.process.poll() is None and "startup failed" not in self.output:
             try:
                 if httpx.get(self.url + path, timeout=5.0).status_code == 200:
                     return
@@ -68,7 +68,12 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    arguments: Sequence[str], port: int, folder: Path, environment: dict[str, str] | None = None, max_file_bytes: int | None = None
+    arguments: Sequence[str],
+    port: int,
+    folder: Path,
+    environment: dict[str, str] | None = None,
+    max_file_bytes: int | None = None,
+    descriptors: Sequence[int] = (),
 ) -> Iterator[Server]:
     """`python` with `arguments`, whose server listens on `port`. It is being started when this yields; output goes to a file in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +91,7 @@ def running(
             stdout=sink,
             stderr=sink,
             start_new_session=True,
+            pass_fds=descriptors,
             preexec_fn=limit,  # noqa: PLW1509 - runs one system call
         )
     try:

@@ -8,7 +8,7 @@ list items, and paragraphs of one line each.
 The output is deterministic: the creation date is fixed and only the PDF core
 fonts are used, so the sources must stay within Latin-1.
 
-Needs the package fpdf2 (https://pypi.org/project/fpdf2/):
+Needs the package fpdf2:
 
     pip install fpdf2
     python data/sample/make_pdfs.py

@@ -28,8 +28,8 @@ def test_demo_ends_in_a_cited_answer_and_stays_up_until_interrupted(tmp_path: Pa
         still_up = httpx.get(f"http://127.0.0.1:{port}/readyz").status_code
         os.kill(demo.pid, signal.SIGINT)
         assert demo.wait(30) == 0
-    assert "Cycloped" in shown
-    assert "[1] world/rainhill-trials.md, characters" in shown
+    assert "calico cat named Tama" in shown
+    assert "[1] tama, characters 129 to 228" in shown
     assert still_up == 200
 
 

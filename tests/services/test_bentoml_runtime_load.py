@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from core.errors import all_errors
-from tests.services.toy_server import ToyServer, composed
+from tests.servers import Server
+from tests.services.toy_server import composed
 
 CLIENTS = 64
 CALLS_EACH = 10
@@ -62,41 +63,41 @@ class Load:
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ToyServer, ToyServer]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
     """The cured and the uncured server, started side by side."""
     folder = tmp_path_factory.mktemp("servers")
     with ExitStack() as stack:
         cured = stack.enter_context(composed(folder / "cured"))
         uncured = stack.enter_context(composed(folder / "uncured", TOY_WITHOUT_CURES="1"))
-        cured.wait_until_alive()
-        uncured.wait_until_alive()
+        cured.wait_for("/livez")
+        uncured.wait_for("/livez")
         yield cured, uncured
 
 
 @pytest.fixture
-def cured(servers: tuple[ToyServer, ToyServer]) -> Iterator[ToyServer]:
+def cured(servers: tuple[Server, Server]) -> Iterator[Server]:
     yield servers[0]
-    print(servers[0].output.read_text()[-8000:])
+    print(servers[0].output[-8000:])
 
 
 @pytest.fixture
-def uncured(servers: tuple[ToyServer, ToyServer]) -> ToyServer:
+def uncured(servers: tuple[Server, Server]) -> Server:
     return servers[1]
 
 
 @pytest.fixture
-async def client(cured: ToyServer) -> AsyncIterator[httpx.AsyncClient]:
+async def client(cured: Server) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=cured.url, timeout=30.0) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def cured_load(servers: tuple[ToyServer, ToyServer]) -> Load:
+def cured_load(servers: tuple[Server, Server]) -> Load:
     return asyncio.run(_load(servers[0].url, CALLS_EACH))
 
 
 @pytest.fixture(scope="module")
-def uncured_load(servers: tuple[ToyServer, ToyServer]) -> Load:
+def uncured_load(servers: tuple[Server, Server]) -> Load:
     return asyncio.run(_load(servers[1].url, UNCURED_CALLS_EACH))
 
 
@@ -157,7 +158,7 @@ async def _eventually(holds: Callable[[], bool]) -> bool:
 # -- 1: the dependency client ----------------------------------------------------------------------------------------------------
 
 
-def test_no_call_fails_with_64_clients_at_once(cured_load: Load, cured: ToyServer) -> None:
+def test_no_call_fails_with_64_clients_at_once(cured_load: Load, cured: Server) -> None:
     assert len(cured_load.answers) == CLIENTS * CALLS_EACH
     assert {answer.status for answer in cured_load.answers} == {200}
 
@@ -192,7 +193,7 @@ async def test_streamed_events_arrive_one_by_one_and_whole(client: httpx.AsyncCl
     assert done == {"event": "done"}
 
 
-async def test_uncured_a_stream_is_cut_anywhere(uncured: ToyServer) -> None:
+async def test_uncured_a_stream_is_cut_anywhere(uncured: Server) -> None:
     async with httpx.AsyncClient() as client:
         pieces = (await client.post(f"{uncured.url}/relay_uncured", json={"spec": {"count": 50, "text_chars": 3000}})).json()
     assert not all(piece.endswith("\n") and piece.count("\n") == 1 for piece in pieces)
@@ -235,18 +236,18 @@ async def test_dependency_that_is_late_is_a_504(client: httpx.AsyncClient) -> No
     assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")
 
 
-async def test_refused_body_is_not_in_the_log(client: httpx.AsyncClient, cured: ToyServer) -> None:
+async def test_refused_body_is_not_in_the_log(client: httpx.AsyncClient, cured: Server) -> None:
     response = await client.post("/work", json={"items": "a very private thing"}, headers={"x-request-id": "refused"})
     assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
-    assert await _eventually(lambda: "request_id=refused" in cured.output.read_text())
-    assert "private" not in cured.output.read_text()
+    assert await _eventually(lambda: "request_id=refused" in cured.output)
+    assert "private" not in cured.output
 
 
-async def test_caller_can_not_silence_the_log_with_baggage(client: httpx.AsyncClient, cured: ToyServer) -> None:
+async def test_caller_can_not_silence_the_log_with_baggage(client: httpx.AsyncClient, cured: Server) -> None:
     response = await client.post("/produced", json={}, headers={"baggage": "ekiben.request_id=hidden", "x-request-id": "seen"})
     assert response.headers["x-request-id"] == "seen"
-    assert await _eventually(lambda: "request_id=seen" in cured.output.read_text())
-    assert cured.output.read_text().count("request_id=seen") == 1
+    assert await _eventually(lambda: "request_id=seen" in cured.output)
+    assert cured.output.count("request_id=seen") == 1
 
 
 # -- 7: batches ------------------------------------------------------------------------------------------------------------------
@@ -256,18 +257,18 @@ def test_every_caller_gets_its_own_result(cured_load: Load) -> None:
     assert all(answer.is_own for answer in cured_load.answers)
 
 
-async def test_batch_of_the_wrong_length_is_handed_to_nobody(cured: ToyServer) -> None:
+async def test_batch_of_the_wrong_length_is_handed_to_nobody(cured: Server) -> None:
     answers = await _gathered(cured.url, ["good"] * 4 + ["short"] + ["good"] * 3)
     assert all(answer.is_own or answer.is_internal_error for answer in answers)
     assert sum(answer.is_internal_error for answer in answers) > 1, "no batch was shared"
 
 
-async def test_uncured_a_batch_of_the_wrong_length_goes_to_the_wrong_callers(uncured: ToyServer) -> None:
+async def test_uncured_a_batch_of_the_wrong_length_goes_to_the_wrong_callers(uncured: Server) -> None:
     answers = await _gathered(uncured.url, ["good"] * 4 + ["short"] + ["good"] * 3)
     assert any(answer.status == 200 and not answer.is_own for answer in answers)
 
 
-async def test_poison_item_fails_alone(cured: ToyServer) -> None:
+async def test_poison_item_fails_alone(cured: Server) -> None:
     answers = await _gathered(cured.url, ["good"] * 4 + ["poison"] + ["good"] * 3)
     assert all(answer.is_own for answer in answers)
     assert max(answer.body[0]["batch_items"] for answer in answers) > 1, "no batch was shared"

@@ -15,7 +15,8 @@ import pytest
 from _bentoml_impl.client.proxy2 import AsyncClient
 
 from services.bentoml_runtime import PICKLE, call
-from tests.services.toy_server import ToyServer, alone
+from tests.servers import Server
+from tests.services.toy_server import alone
 
 # The toys ask each dependency for a second.
 READY_WITHIN_S = 3.0
@@ -55,10 +56,10 @@ class Address:
 class Servers:
     """A Callee whose sockets live for a second, a Caller without a Callee, and both without cures."""
 
-    callee: ToyServer
-    orphan: ToyServer
-    uncured_callee: ToyServer
-    uncured_orphan: ToyServer
+    callee: Server
+    orphan: Server
+    uncured_callee: Server
+    uncured_orphan: Server
     missing: Address
 
 
@@ -79,7 +80,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
             missing=missing,
         )
         for server in (started.callee, started.orphan, started.uncured_callee, started.uncured_orphan):
-            server.wait_until_alive()
+            server.wait_for("/livez")
         yield started
 
 
@@ -87,13 +88,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 def output_of_a_failure(servers: Servers) -> Iterator[None]:
     yield
     for server in (servers.callee, servers.orphan):
-        print(server.output.read_text()[-4000:])
+        print(server.output[-4000:])
 
 
 # -- 3, 6: a dependency that is down ---------------------------------------------------------------------------------------------
 
 
-def _assert_not_ready_in_time(orphan: ToyServer) -> None:
+def _assert_not_ready_in_time(orphan: Server) -> None:
     started = time.perf_counter()
     response = httpx.get(f"{orphan.url}/readyz", timeout=READY_WITHIN_S * 3)
     assert time.perf_counter() - started < READY_WITHIN_S
