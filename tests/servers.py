@@ -17,6 +17,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
+OUTPUT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class Server:
                 pass
             time.sleep(0.05)
         raise AssertionError(f"{path} did not answer 200:\n{self.output}")
+
+    def wait_for_output(self, text: str) -> None:
+        """Return when the server has logged `text`, which may be a moment after its answer; raises AssertionError when it doesn't."""
+        end = time.monotonic() + OUTPUT_TIMEOUT_S
+        while text not in self.output:
+            assert time.monotonic() < end, f"{text!r} was not logged:\n{self.output}"
+            time.sleep(0.05)
 
     def terminate(self) -> int:
         """SIGTERM to the server alone; its exit status."""
