@@ -30,8 +30,8 @@ from services.bentoml_runtime import call
 Dependency = Callable[[], Any]
 
 
-class RetrieverPart:
-    """The Retriever as Searches, Stores and DescribesEncoder."""
+class _Part:
+    """A service behind the gateway, called within `timeout_s` unless a method takes its own."""
 
     def __init__(self, dependency: Dependency, timeout_s: float) -> None:
         self._dependency = dependency
@@ -40,6 +40,10 @@ class RetrieverPart:
     @property
     def _remote(self) -> Any:
         return self._dependency().to_async
+
+
+class RetrieverPart(_Part):
+    """The Retriever as Searches, Stores and DescribesEncoder."""
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         """See `core.ports.Searches`."""
@@ -71,16 +75,8 @@ class RetrieverPart:
         return await call("the Retriever", self._remote.status, timeout_s)
 
 
-class GeneratorPart:
+class GeneratorPart(_Part):
     """The Generator as Generates. Each call holds one item: the Generator gathers batches over all requests."""
-
-    def __init__(self, dependency: Dependency, timeout_s: float) -> None:
-        self._dependency = dependency
-        self._timeout_s = timeout_s
-
-    @property
-    def _remote(self) -> Any:
-        return self._dependency().to_async
 
     async def summarize(self, item: GenerationItem) -> GenerationResult:
         """See `core.ports.Generates`."""

@@ -75,13 +75,13 @@ class Retriever:
         info = await self._bound_encoder()
         if any(document.encoder != info.fingerprint for document in documents):
             raise EncoderChanged(f"the documents were not split for the running encoder {info.fingerprint}; split them again")
-        unchanged = [await self._write(self._engine.is_unchanged, document) for document in documents]
-        vectors = await self._embed_chunks([document for document, same in zip(documents, unchanged, strict=True) if not same], info)
-        pending = iter(vectors)
-        results = []
-        for document, same in zip(documents, unchanged, strict=True):
-            own = np.empty((0, info.dim), np.float32) if same else next(pending)
-            results.append(await self._add_one(document, own, same))
+        unchanged = await asyncio.to_thread(lambda: [self._engine.is_unchanged(document) for document in documents])
+        fresh = [document for document, same in zip(documents, unchanged, strict=True) if not same]
+        vectors = iter(await self._embed_chunks(fresh, info))
+        results = [
+            _unchanged(document) if same else await self._add_one(document, next(vectors))
+            for document, same in zip(documents, unchanged, strict=True)
+        ]
         for result in results:
             DOCUMENTS.labels(state=result.state).inc()
         return AddResponse(documents=tuple(results))
@@ -104,9 +104,7 @@ class Retriever:
         """One page of the documents."""
         return await asyncio.to_thread(self._engine.list, request)
 
-    async def _add_one(self, document: SplitDocument, vectors: Vector, same: bool) -> DocumentResult:
-        if same:
-            return DocumentResult(id=document.document.id, state="unchanged", chunks=len(document.chunks))
+    async def _add_one(self, document: SplitDocument, vectors: Vector) -> DocumentResult:
         try:
             return await self._write(self._engine.add, document, vectors)
         except EkibenError as error:
@@ -202,6 +200,10 @@ class Retriever:
             log.error(error.message, extra={"code": error.code})
             return False
         return True
+
+
+def _unchanged(document: SplitDocument) -> DocumentResult:
+    return DocumentResult(id=document.document.id, state="unchanged", chunks=len(document.chunks))
 
 
 behind_border(Retriever, _settings.gateway.max_body_bytes)
