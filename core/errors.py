@@ -4,9 +4,13 @@ EkibenError
 ├── RequestError                       the caller has to change something
 │   ├── MalformedBody            400   malformed_body
 │   ├── NotFound                 404   not_found
-│   │   └── DocumentNotFound     404   document_not_found
+│   │   ├── DocumentNotFound     404   document_not_found
+│   │   ├── CollectionNotFound   404   collection_not_found
+│   │   └── JobNotFound          404   job_not_found
 │   ├── MethodNotAllowed         405   method_not_allowed
 │   ├── IndexMismatch            409   index_mismatch
+│   ├── CollectionConflict       409   collection_conflict
+│   ├── ReindexConflict          409   reindex_conflict
 │   ├── PayloadTooLarge          413   payload_too_large
 │   ├── UnsupportedMediaType     415   unsupported_media_type
 │   └── InvalidRequest           422   invalid_request
@@ -15,9 +19,12 @@ EkibenError
 │   ├── DocumentTooLarge         413   document_too_large
 │   ├── DocumentUnreadable       422   document_unreadable
 │   ├── DocumentEncrypted        422   document_encrypted
+│   ├── DocumentTooSlow          422   document_too_slow
+│   ├── DocumentTooHungry        422   document_too_hungry
 │   └── DocumentEmpty            422   document_empty
 ├── UnavailableError                   nothing is wrong with the request
 │   ├── Overloaded               429   overloaded              retryable
+│   │   └── QueueFull            429   queue_full              retryable
 │   ├── DependencyUnavailable    503   dependency_unavailable  retryable
 │   ├── NotReady                 503   not_ready               retryable
 │   ├── StorageFull              503   storage_full            retryable
@@ -99,6 +106,18 @@ class DocumentNotFound(NotFound):
     code = "document_not_found"
 
 
+class CollectionNotFound(NotFound):
+    """There is no collection with this name."""
+
+    code = "collection_not_found"
+
+
+class JobNotFound(NotFound):
+    """There is no job with this id; finished ones are forgotten after `jobs.keep_days`."""
+
+    code = "job_not_found"
+
+
 class MethodNotAllowed(RequestError):
     """The route exists, but not for this HTTP method."""
 
@@ -109,6 +128,18 @@ class IndexMismatch(RequestError):
     """The index was built with another embedding model than the one that runs."""
 
     code, status = "index_mismatch", 409
+
+
+class CollectionConflict(RequestError):
+    """The change would not fit the documents that the collection holds."""
+
+    code, status = "collection_conflict", 409
+
+
+class ReindexConflict(RequestError):
+    """The index belongs to the running encoder already, or another reindexing runs."""
+
+    code, status = "reindex_conflict", 409
 
 
 class PayloadTooLarge(RequestError):
@@ -163,6 +194,18 @@ class DocumentEmpty(DocumentError):
     code, status = "document_empty", 422
 
 
+class DocumentTooSlow(DocumentError):
+    """The parser was stopped after `ingestion.parse_timeout_s`."""
+
+    code, status = "document_too_slow", 422
+
+
+class DocumentTooHungry(DocumentError):
+    """The parser asked for more memory than `ingestion.parse_memory_bytes`."""
+
+    code, status = "document_too_hungry", 422
+
+
 class UnavailableError(EkibenError):
     """Nothing is wrong with the request; the same call may succeed later."""
 
@@ -173,6 +216,12 @@ class Overloaded(UnavailableError):
     """More requests are in flight than `gateway.max_concurrency` admits."""
 
     code, status = "overloaded", 429
+
+
+class QueueFull(Overloaded):
+    """As many files or bytes wait for their job as the settings under `jobs` admit."""
+
+    code = "queue_full"
 
 
 class DependencyUnavailable(UnavailableError):

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from core.schemas import (
     Chunk,
+    Collection,
+    CollectionRef,
     DeleteResponse,
     Document,
     DocumentPage,
@@ -17,6 +19,8 @@ from core.schemas import (
     SearchRequest,
     SearchResponse,
     SplitDocument,
+    StageRequest,
+    StageResponse,
     StoredDocument,
 )
 
@@ -33,6 +37,12 @@ class Stores(Protocol):
 
     async def add(self, documents: Sequence[SplitDocument]) -> Sequence[DocumentResult]:
         """Store each document with its chunks, whole or not at all; one result a document, in order."""
+
+    async def stage(self, request: StageRequest) -> StageResponse:
+        """Embed passages of a document that is added later; what is staged already is not embedded again."""
+
+    async def collection(self, ref: CollectionRef) -> Collection:
+        """A collection; one that does not exist yet is as it will be when its first document arrives."""
 
     async def delete(self, ref: DocumentRef) -> DeleteResponse:
         """Remove a document; raises DocumentNotFound."""

@@ -39,6 +39,7 @@ class EmbedderSettings(Section):
 
     url: Url
     model: str
+    next_model: str | None
     device: Device
     dtype: DType
     threads: Annotated[int, Field(ge=0, le=1024)]
@@ -56,6 +57,9 @@ class RetrieverSettings(Section):
     fusion: Literal["convex", "rrf"]
     dense_weight: Annotated[float, Field(ge=0, le=1)]
     rrf_k: Annotated[int, Field(ge=1)]
+    exact_up_to: Annotated[int, Field(ge=0)]
+    probes: Annotated[int, Field(ge=1)]
+    compact_after: Annotated[int, Field(ge=1)]
     embed_timeout_s: Seconds
     timeout_s: Seconds
 
@@ -104,6 +108,21 @@ class IngestionSettings(Section):
     max_file_bytes: Annotated[int, Field(ge=1)]
     max_text_chars: Annotated[int, Field(ge=1)]
     max_pdf_pages: Annotated[int, Field(ge=1)]
+    max_archive_files: Annotated[int, Field(ge=1)]
+    max_unpacked_bytes: Annotated[int, Field(ge=1)]
+    parse_timeout_s: Seconds
+    parse_memory_bytes: Annotated[int, Field(ge=134_217_728)]
+
+
+class JobsSettings(Section):
+    """Ingestion that goes on behind an answered request."""
+
+    data_dir: Path
+    max_queued_items: Annotated[int, Field(ge=1)]
+    max_queued_bytes: Annotated[int, Field(ge=1)]
+    keep_days: Annotated[float, Field(gt=0)]
+    sync_documents: Annotated[int, Field(ge=0)]
+    sync_chars: Annotated[int, Field(ge=0)]
 
 
 class ModelsSettings(Section):
@@ -159,6 +178,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings
     answering: AnsweringSettings
     ingestion: IngestionSettings
+    jobs: JobsSettings
     models: ModelsSettings
     logging: LoggingSettings
     runtime: RuntimeSettings

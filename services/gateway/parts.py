@@ -7,6 +7,12 @@ from typing import Any
 from core.errors import EkibenError, Internal
 from core.schemas import (
     AddResponse,
+    Collection,
+    CollectionChange,
+    CollectionDeleted,
+    CollectionList,
+    CollectionRef,
+    Compaction,
     DeleteResponse,
     DocumentPage,
     DocumentRef,
@@ -16,10 +22,13 @@ from core.schemas import (
     GenerationResult,
     GeneratorInfo,
     ListRequest,
+    ReindexStatus,
     SearchRequest,
     SearchResponse,
     ServiceStatus,
     SplitDocument,
+    StageRequest,
+    StageResponse,
     StoredDocument,
     StoreStatus,
 )
@@ -53,6 +62,34 @@ class RetrieverPart(_Part):
         """See `core.ports.Stores`."""
         response: AddResponse = await call("the Retriever", self._remote.add, self._timeout_s, list(documents))
         return response.documents
+
+    async def stage(self, request: StageRequest) -> StageResponse:
+        """See `core.ports.Stores`."""
+        return await call("the Retriever", self._remote.stage, self._timeout_s, request)
+
+    async def collection(self, ref: CollectionRef) -> Collection:
+        """See `core.ports.Stores`."""
+        return await call("the Retriever", self._remote.collection, self._timeout_s, ref)
+
+    async def collections(self) -> CollectionList:
+        """All collections."""
+        return await call("the Retriever", self._remote.collections, self._timeout_s)
+
+    async def put_collection(self, change: CollectionChange) -> Collection:
+        """Create a collection or change its settings; raises CollectionConflict."""
+        return await call("the Retriever", self._remote.put_collection, self._timeout_s, change)
+
+    async def delete_collection(self, ref: CollectionRef) -> CollectionDeleted:
+        """Remove a collection with all its documents; raises CollectionNotFound."""
+        return await call("the Retriever", self._remote.delete_collection, self._timeout_s, ref)
+
+    async def compact(self) -> Compaction:
+        """Give the space of deleted documents back to the disk."""
+        return await call("the Retriever", self._remote.compact, self._timeout_s)
+
+    async def reindex(self) -> ReindexStatus:
+        """Begin to move the index over to the Embedder's newest encoder; raises ReindexConflict. `status` tells how far it is."""
+        return await call("the Retriever", self._remote.reindex, self._timeout_s)
 
     async def delete(self, ref: DocumentRef) -> DeleteResponse:
         """See `core.ports.Stores`."""

@@ -1,12 +1,12 @@
 """What every loader is given, and how every loader finishes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from pydantic import ValidationError
 
 from core.errors import DocumentEmpty, DocumentTooLarge, DocumentUnreadable
-from core.schemas import MAX_TITLE_CHARS, Document
+from core.schemas import MAX_TITLE_CHARS, Block, Document, FieldMap, Heading
 from core.settings import IngestionSettings
 from pipelines.ingestion.normalizing import normalize
 from pipelines.ingestion.refusing import explain
@@ -16,11 +16,12 @@ MAX_TITLE_LINE_CHARS = 120
 
 @dataclass(frozen=True)
 class Source:
-    """A file in memory. As a string it is the name that messages use."""
+    """A file in memory. As a string it is the name that messages use. `fields` is for formats that hold JSON."""
 
     id: str
     name: str
     content: bytes
+    fields: FieldMap = field(default_factory=FieldMap)
 
     def __str__(self) -> str:
         return printable(self.name)
@@ -33,11 +34,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Extract:
-    """What a format's parser found. `text` and `page_starts` are normalized already."""
+    """What a format's parser found. `text` is normalized already, and the offsets are into it."""
 
     title: str
     text: str
     page_starts: tuple[int, ...] = ()
+    headings: tuple[Heading, ...] = ()
+    blocks: tuple[Block, ...] = ()
 
 
 def finish(source: Source, format_name: str, extract: Extract, limits: IngestionSettings) -> Document:
@@ -56,6 +59,8 @@ def finish(source: Source, format_name: str, extract: Extract, limits: Ingestion
             text=extract.text,
             metadata={"source": str(source), "format": format_name},
             page_starts=extract.page_starts,
+            headings=extract.headings,
+            blocks=extract.blocks,
         )
     except ValidationError as error:
         raise DocumentUnreadable(f"{source}: can't become a document: {explain(error)}") from error

@@ -77,4 +77,14 @@ def encoder() -> EncoderInfo:
 
 @pytest.fixture(scope="session")
 def limits() -> IngestionSettings:
-    return IngestionSettings(chunk_tokens=32, overlap_tokens=6, max_file_bytes=2_000_000, max_text_chars=500_000, max_pdf_pages=20)
+    return IngestionSettings(
+        chunk_tokens=32,
+        overlap_tokens=6,
+        max_file_bytes=2_000_000,
+        max_text_chars=500_000,
+        max_pdf_pages=20,
+        max_archive_files=50,
+        max_unpacked_bytes=4_000_000,
+        parse_timeout_s=20,
+        parse_memory_bytes=1_073_741_824,
+    )

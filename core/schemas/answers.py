@@ -1,0 +1,70 @@
+"""Questions and cited answers."""
+
+from typing import Literal
+
+from pydantic import StrictBool
+
+from core.errors import ErrorInfo
+from core.schemas.fields import Frozen, Question
+from core.schemas.generation import BatchStats
+from core.schemas.retrieval import Passage, RetrievalOptions
+
+
+class AnswerRequest(RetrievalOptions):
+    """Body of `POST /v1/answer`."""
+
+    question: Question
+    debug: StrictBool = False
+    stream: Literal[False] = False
+
+
+class Summary(Frozen):
+    """The query-focused summary of one passage; `error` says why there is none."""
+
+    document_id: str
+    chunk_id: str
+    text: str
+    error: ErrorInfo | None = None
+
+
+class Citation(Frozen):
+    """Where a sentence of the answer comes from. `sentence` counts the answer's sentences from 0.
+
+    `verified` is true when the quote stands at these offsets of the retrieved passage and the sentence says nothing the quote doesn't hold.
+    """
+
+    sentence: int
+    document_id: str
+    chunk_id: str
+    collection: str
+    title: str
+    page: int | None
+    start: int
+    end: int
+    quote: str
+    verified: bool
+
+
+class AnswerDebug(Frozen):
+    """What went into an answer, for `debug: true`."""
+
+    index_version: int
+    retrieval_ms: dict[str, float]
+    summary_batches: tuple[BatchStats | None, ...]
+
+
+class Answer(Frozen):
+    """A cited answer. `confidence` is the best passage's cosine with the question, cut to [0, 1]; None where nothing was embedded."""
+
+    id: str
+    question: str
+    answer: str
+    abstained: bool
+    confidence: float | None
+    degraded: bool
+    notes: tuple[str, ...] = ()
+    citations: tuple[Citation, ...]
+    passages: tuple[Passage, ...]
+    summaries: tuple[Summary, ...]
+    timings_ms: dict[str, float]
+    debug: AnswerDebug | None = None

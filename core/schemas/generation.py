@@ -1,0 +1,70 @@
+"""Work for the generator, and its results."""
+
+from core.errors import ErrorInfo
+from core.schemas.fields import Frozen
+
+
+class Span(Frozen):
+    """Characters of a stored document: `document.text[start:end] == quote`."""
+
+    document_id: str
+    chunk_id: str
+    collection: str
+    start: int
+    end: int
+    quote: str
+
+
+class Sentence(Frozen):
+    """A generated or picked sentence, the spans it rests on, and how well it answers the question (0 to 1, where the backend can tell)."""
+
+    text: str
+    supports: tuple[Span, ...] = ()
+    score: float = 0.0
+
+
+class Source(Frozen):
+    """What a generator may use: a passage (then `span` is where it stands), or a sentence of a summary with the spans it rests on."""
+
+    text: str
+    title: str = ""
+    span: Span | None = None
+    supports: tuple[Span, ...] = ()
+    score: float = 0.0
+
+
+class GenerationItem(Frozen):
+    """One unit of work for `summarize` (a single passage) or `compose` (the sentences of all summaries)."""
+
+    question: str
+    sources: tuple[Source, ...]
+    max_sentences: int
+    request_id: str = ""
+
+
+class BatchStats(Frozen):
+    """In what company an item was worked on."""
+
+    items: int
+    compute_ms: float
+
+
+class GenerationResult(Frozen):
+    """Sentences in reading order, or the error of this item alone. No sentences: the sources say nothing about the question."""
+
+    sentences: tuple[Sentence, ...] = ()
+    error: ErrorInfo | None = None
+    batch: BatchStats | None = None
+
+    @property
+    def text(self) -> str:
+        """The sentences as one text."""
+        return " ".join(sentence.text for sentence in self.sentences)
+
+
+class GeneratorInfo(Frozen):
+    """What the running generator is."""
+
+    backend: str
+    model: str
+    device: str

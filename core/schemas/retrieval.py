@@ -1,0 +1,75 @@
+"""Searches and the passages they find."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from core.schemas.fields import DEFAULT_COLLECTION, DEFAULT_TOP_K, CollectionName, Frozen, MetadataKey, Mode, Question, Scalar, TopK
+
+
+class Range(Frozen):
+    """A bound on a metadata value; numbers compare as numbers, strings by code point."""
+
+    gt: Scalar | None = None
+    gte: Scalar | None = None
+    lt: Scalar | None = None
+    lte: Scalar | None = None
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Self:
+        if self.gt is None and self.gte is None and self.lt is None and self.lte is None:
+            raise ValueError("a range needs at least one of gt, gte, lt, lte")
+        return self
+
+
+Filter = Scalar | Annotated[list[Scalar], Field(min_length=1, max_length=1_000)] | Range
+Filters = Annotated[dict[MetadataKey, Filter], Field(max_length=16)]
+
+
+class RetrievalOptions(Frozen):
+    """What search and answer have in common."""
+
+    top_k: TopK = DEFAULT_TOP_K
+    mode: Mode = "hybrid"
+    filters: Filters = {}
+    collections: Annotated[list[CollectionName], Field(min_length=1, max_length=64)] = [DEFAULT_COLLECTION]
+
+
+class SearchRequest(RetrievalOptions):
+    """Body of `POST /v1/search`."""
+
+    query: Question
+
+
+class ChannelScores(Frozen):
+    """What each channel says of a passage: cosine in [-1, 1] and BM25 (0 where no word of the query occurs); None where it didn't run."""
+
+    dense: float | None = None
+    lexical: float | None = None
+
+
+class Passage(Frozen):
+    """A found chunk. `score` orders the list: cosine (dense), BM25 (lexical) or the fused score (hybrid)."""
+
+    document_id: str
+    chunk_id: str
+    collection: str
+    title: str
+    start: int
+    end: int
+    text: str
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+    metadata: dict[str, Scalar] = {}
+    score: float
+    scores: ChannelScores
+
+
+class SearchResponse(Frozen):
+    """Passages, best first. `degraded` is true where a channel could not be asked; `notes` says which."""
+
+    passages: tuple[Passage, ...]
+    degraded: bool = False
+    notes: tuple[str, ...] = ()
+    index_version: int = 0
+    timings_ms: dict[str, float] = {}
