@@ -11,7 +11,7 @@ export BENTOML_DO_NOT_TRACK := true
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format docs lock clean
+.PHONY: help setup run test test-kill check format docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ run: setup  ## start the services with the sample documents, ask a question, sta
 
 test: setup  ## pass the tests (under ten minutes on two cores)
 	$(BIN)/python -m pytest
+
+test-kill: setup  ## kill -9, full and broken disks, power loss and damage at every write point (long)
+	$(BIN)/python -m pytest tests/faults -m slow
 
 check: setup  ## linters, types, import contracts, generated docs
 	$(BIN)/ruff check .

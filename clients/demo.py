@@ -10,10 +10,10 @@ import httpx
 import typer
 
 from clients.http_client import EkibenClient
-from clients.ingest_command import ingest_paths
+from clients.ingest_command import IngestOptions, ingest_paths
 from clients.rendering import render_answer
 from core.errors import NotReady
-from core.schemas import DEFAULT_COLLECTION, AnswerRequest
+from core.schemas import AnswerRequest
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample" / "documents"
 QUESTION = "Who appointed a cat as stationmaster?"
@@ -59,7 +59,7 @@ def _wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> bool:
 
 def _show(url: str) -> None:
     typer.echo(f"\ningesting {SAMPLE}")
-    ingest_paths([str(SAMPLE)], EkibenClient(url), DEFAULT_COLLECTION, "", workers=1, as_json=False)
+    ingest_paths([str(SAMPLE)], EkibenClient(url), IngestOptions())
     with EkibenClient(url) as client:
         answer = client.answer(AnswerRequest(question=QUESTION))
     typer.echo(f"\nQ: {QUESTION}\n\n{render_answer(answer)}\n")

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from core.errors import AddressInUse, InvalidSettings
-from core.settings import PREFIX, Settings, load_settings
+from core.settings import PREFIX, JobsSettings, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 GATEWAY = "services.gateway.service:Gateway"
@@ -16,14 +16,20 @@ _KEEP_ALIVE_S = 75
 def serve(flags: dict[str, dict[str, object]]) -> None:
     """Run until SIGTERM or Ctrl-C. `flags` are settings by section, given on the command line.
 
-    Raises StartupError, before anything is started, where the settings are not valid, the address is taken, or the store is in use.
+    Raises StartupError, before anything is started, where the settings are not valid, the address is taken, or the store or the jobs
+    are in use.
     """
     settings = load_settings(flags)
-    data_dir = settings.retriever.data_dir.expanduser().resolve()
-    flags = {**flags, "retriever": {**flags.get("retriever", {}), "data_dir": data_dir}}
+    data_dir, jobs_dir = (folder.expanduser().resolve() for folder in (settings.retriever.data_dir, settings.jobs.data_dir))
+    flags = {
+        **flags,
+        "retriever": {**flags.get("retriever", {}), "data_dir": data_dir},
+        "jobs": {**flags.get("jobs", {}), "data_dir": jobs_dir},
+    }
     _check_address(settings)
     if settings.retriever.url is None:
         _check_store(data_dir)
+    _check_jobs(settings.jobs.model_copy(update={"data_dir": jobs_dir}))
     # The services run in processes of their own and read the flags from their environment.
     for section, values in flags.items():
         for key, value in values.items():
@@ -47,9 +53,18 @@ def _check_address(settings: Settings) -> None:
 
 
 def _check_store(data_dir: Path) -> None:
-    from services.retriever.database import Database  # noqa: PLC0415 - only a server needs it
+    from services.retriever.folder import DataFolder  # noqa: PLC0415 - only a server needs them
+    from services.retriever.store import DocumentStore  # noqa: PLC0415
 
-    Database.open(data_dir).close()
+    with DataFolder.open(data_dir) as folder:
+        if not folder.is_new:
+            DocumentStore.open(folder.database).close()
+
+
+def _check_jobs(limits: JobsSettings) -> None:
+    from services.gateway.jobs.queue import JobQueue  # noqa: PLC0415 - only a server needs it
+
+    JobQueue.open(limits).close()
 
 
 def _run(settings: Settings, data_dir: Path) -> None:

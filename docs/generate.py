@@ -15,10 +15,11 @@ from typing import Any, Literal, get_args, get_origin
 import prometheus_client
 from pydantic.fields import FieldInfo
 
-from clients.cli import ExitCode
+from clients.exit_codes import ExitCode
 from core import schemas, telemetry
 from core.errors import DocumentError, EkibenError, StartupError, all_errors
 from core.settings import BASE_FILE, PREFIX, load_settings
+from pipelines.ingestion.loading.registry import FORMATS
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = (ROOT / "README.md",)
@@ -133,14 +134,25 @@ def limits_table() -> str:
         ("requests in work at once", f"{settings.gateway.max_concurrency:,}", "`gateway.max_concurrency`"),
         ("bytes of a file", f"{settings.ingestion.max_file_bytes:,}", "`ingestion.max_file_bytes`"),
         ("characters of a document", f"{settings.ingestion.max_text_chars:,}", "`ingestion.max_text_chars`"),
+        ("files of an archive", f"{settings.ingestion.max_archive_files:,}", "`ingestion.max_archive_files`"),
+        ("bytes an archive unpacks to", f"{settings.ingestion.max_unpacked_bytes:,}", "`ingestion.max_unpacked_bytes`"),
+        ("seconds to parse a file", f"{settings.ingestion.parse_timeout_s:g}", "`ingestion.parse_timeout_s`"),
+        ("bytes of memory to parse a file", f"{settings.ingestion.parse_memory_bytes:,}", "`ingestion.parse_memory_bytes`"),
+        ("files and documents that wait for their job", f"{settings.jobs.max_queued_items:,}", "`jobs.max_queued_items`"),
         ("pages of a PDF", f"{settings.ingestion.max_pdf_pages:,}", "`ingestion.max_pdf_pages`"),
     ]
     return _table(("what", "limit", "set by"), iter(rows))
 
 
+def formats_table() -> str:
+    """Every format that can be loaded, and what of it is kept."""
+    rows = ((", ".join(f"`{suffix}`" for suffix in known.suffixes), ", ".join(known.keeps) or "—", known.note) for known in FORMATS)
+    return _table(("files", "kept beside the text", "notes"), rows)
+
+
 def exit_codes_table() -> str:
     """The exit codes of the command line."""
-    source = (ROOT / "clients" / "cli.py").read_text(encoding="utf-8")
+    source = (ROOT / "clients" / "exit_codes.py").read_text(encoding="utf-8")
     meanings = dict(re.findall(r'^    ([A-Z_]+) = \d+\n    """(.+?)"""', source, flags=re.MULTILINE))
     return _table(("exit code", "meaning"), ((str(code.value), meanings[code.name]) for code in ExitCode))
 
@@ -161,6 +173,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": errors_table,
     "startup errors": startup_errors_table,
     "limits": limits_table,
+    "formats": formats_table,
     "exit codes": exit_codes_table,
     "metrics": metrics_table,
 }

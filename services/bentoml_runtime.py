@@ -19,6 +19,7 @@ import asyncio
 import functools
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -207,7 +208,7 @@ def answers_errors(function: Callable[Concatenate[S, P], Awaitable[R]]) -> Calla
 def error_response(error: EkibenError) -> Response:
     """`error` as the HTTP answer that stands in docs and README."""
     status = error.status or 500
-    headers = {"Retry-After": "1"} if status in (429, 503) else None
+    headers = {"Retry-After": str(math.ceil(error.retry_after_s or 1))} if status in (429, 503) else None
     body = ErrorBody(error=error.info(request_id.get() or None))
     return JSONResponse(body.model_dump(mode="json"), status_code=status, headers=headers)
 

@@ -6,7 +6,8 @@ A pure ASGI middleware. BentoML puts it inside its own metrics, tracing and time
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -75,17 +76,14 @@ class Border:
         headers = Headers(scope=scope)
         inherited = None if self.entrance else baggage.get_baggage(_BAGGAGE_KEY)
         identifier = new_request_id(str(inherited) if inherited else headers.get(REQUEST_ID_HEADER))
-        token = request_id.set(identifier)
-        otel_token = context.attach(baggage.set_baggage(_BAGGAGE_KEY, identifier))
         answer = _Answer(send, identifier)
         started = time.perf_counter()
-        try:
-            await self._serve(scope, headers, receive, answer)
-        finally:
-            quiet = inherited is not None or scope["path"] in PROBES
-            self._log(scope, answer.status, time.perf_counter() - started, quiet)
-            context.detach(otel_token)
-            request_id.reset(token)
+        with under_request_id(identifier):
+            try:
+                await self._serve(scope, headers, receive, answer)
+            finally:
+                quiet = inherited is not None or scope["path"] in PROBES
+                self._log(scope, answer.status, time.perf_counter() - started, quiet)
 
     async def _serve(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Answer") -> None:
         try:
@@ -157,6 +155,18 @@ class Border:
         level = logging.DEBUG if quiet else logging.WARNING if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
         fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(elapsed_s * 1000, 1)}
         log.log(level, "request", extra=fields)
+
+
+@contextmanager
+def under_request_id(identifier: str) -> Iterator[None]:
+    """Give what is logged and called inside this request id; services that are called take their request for part of it."""
+    token = request_id.set(identifier)
+    otel_token = context.attach(baggage.set_baggage(_BAGGAGE_KEY, identifier))
+    try:
+        yield
+    finally:
+        context.detach(otel_token)
+        request_id.reset(token)
 
 
 def behind_border(

@@ -76,6 +76,10 @@ class StoredDocument(Document):
     chunks: int
     added_at: str
 
+    def as_sent(self) -> Document:
+        """The document without what the store has added."""
+        return Document.model_construct(**{name: getattr(self, name) for name in Document.model_fields})
+
 
 class DocumentSummary(Frozen):
     """A row of the document list: everything but the text."""

@@ -1,20 +1,24 @@
 """The journey behind `POST /v1/documents`: check, normalize, split, store; a bad document fails alone."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from pydantic import ValidationError
 
-from core.errors import DocumentEmpty, DocumentError, DocumentTooLarge, EncoderChanged, InvalidRequest, RequestError
+from core.errors import DocumentEmpty, DocumentError, DocumentNotFound, DocumentTooLarge, EncoderChanged, InvalidRequest, RequestError
 from core.ports import DescribesEncoder, Stores
-from core.schemas import MAX_ID_CHARS, Document, DocumentResult, SplitDocument
+from core.schemas import MAX_ID_CHARS, CollectionRef, Document, DocumentRef, DocumentResult, SplitDocument, StageRequest
 from core.settings import IngestionSettings
 from pipelines.ingestion.normalizing import normalize, normalize_document
 from pipelines.ingestion.refusing import Loaded, explain, refuse
+from pipelines.ingestion.splitters import Splitters
 from pipelines.ingestion.splitting import TokenSplitter
 
-Prepared = SplitDocument | DocumentResult
+STAGE_CHUNKS = 512
+"""Chunks that one call of the store may embed within its deadline."""
+
+_STAGED_AT_ONCE = 256
 
 
 class IngestDocuments:
@@ -22,27 +26,24 @@ class IngestDocuments:
 
     def __init__(self, store: Stores, encoders: DescribesEncoder, limits: IngestionSettings) -> None:
         self._store = store
-        self._encoders = encoders
         self._limits = limits
-        self._splitter: TokenSplitter | None = None
-        self._building = asyncio.Lock()
+        self._splitters = Splitters(encoders, limits)
 
     async def __call__(self, raw: Sequence[object], collection: str) -> tuple[DocumentResult, ...]:
         """Store the documents that `raw` describes; one result each, in order.
 
         An object that is no valid document fails with `invalid_request`, `document_empty` or `document_too_large`, and so does the second
-        one with the same id. Raises what the store raises; then nothing was stored.
+        one with the same id. Raises what the store raises; the documents before that are stored already, and a repeat of the same request
+        answers `unchanged` for them. Passages of a large document that were embedded before are not embedded again.
         """
         return await self.ingest_documents(await asyncio.to_thread(self._parse, raw), collection)
 
     async def ingest_documents(self, loaded: Sequence[Loaded], collection: str) -> tuple[DocumentResult, ...]:
         """Store what the loaders made of files, failed results passed through; otherwise as `__call__`."""
         checked = await asyncio.to_thread(self._check, loaded)
-        splitter = await self._current_splitter()
-        try:
-            return await self._split_and_store(checked, collection, splitter)
-        except EncoderChanged:
-            return await self._split_and_store(checked, collection, await self._replace(splitter))
+        good = [item for item in checked if isinstance(item, Document)]
+        stored = await self._store_all(good, collection) if good else []
+        return _in_request_order(checked, stored)
 
     def _parse(self, raw: Sequence[object]) -> list[Loaded]:
         return [self._parse_one(item, index) for index, item in enumerate(raw)]
@@ -67,7 +68,7 @@ class IngestDocuments:
         try:
             if repeated:
                 raise InvalidRequest(f"id: {document.id!r} occurs twice in this request; send each document once")
-            _check_pages(document)
+            _check_structure(document)
             normalized = normalize_document(document)
             self._check_text(normalized.text)
         except (DocumentError, RequestError) as error:
@@ -84,43 +85,71 @@ class IngestDocuments:
         if not text.strip():
             raise DocumentEmpty("text: holds nothing but whitespace; leave the document out")
 
-    async def _split_and_store(self, checked: Sequence[Loaded], collection: str, splitter: TokenSplitter) -> tuple[DocumentResult, ...]:
-        prepared = await asyncio.to_thread(_split, checked, collection, splitter)
-        good = [item for item in prepared if isinstance(item, SplitDocument)]
-        stored = await self._store.add(good) if good else ()
-        return _in_request_order(prepared, stored)
+    async def _store_all(self, documents: Sequence[Document], collection: str) -> list[DocumentResult]:
+        sizes = (await self._store.collection(CollectionRef(name=collection))).settings
+        splitter = await self._splitters.current(sizes)
+        stored: list[DocumentResult] = []
+        try:
+            await self._store_groups(_groups(documents, collection, splitter), splitter, stored)
+        except EncoderChanged:
+            splitter = await self._splitters.renewed(sizes, splitter)
+            await self._store_groups(_groups(documents[len(stored) :], collection, splitter), splitter, stored)
+        return stored
 
-    async def _current_splitter(self) -> TokenSplitter:
-        return self._splitter or await self._replace(None)
+    async def _store_groups(self, groups: Iterator[list[SplitDocument]], splitter: TokenSplitter, stored: list[DocumentResult]) -> None:
+        """Store one group after the other, and put their results behind those in `stored`."""
+        while group := await asyncio.to_thread(next, groups, None):
+            for split in group:
+                if len(split.chunks) > STAGE_CHUNKS and not await self._is_stored(split):
+                    await self._stage(split, splitter)
+            stored += await self._store.add(group)
 
-    async def _replace(self, outdated: TokenSplitter | None) -> TokenSplitter:
-        """The splitter for the running encoder. Of requests that find theirs outdated together, the first one builds it for all."""
-        async with self._building:
-            if self._splitter is None or self._splitter is outdated:
-                encoder = await self._encoders.encoder()
-                if self._splitter is None or self._splitter.encoder != encoder.fingerprint:
-                    self._splitter = await asyncio.to_thread(TokenSplitter, encoder, self._limits)
-            return self._splitter
+    async def _is_stored(self, split: SplitDocument) -> bool:
+        try:
+            before = await self._store.get(DocumentRef(id=split.document.id, collection=split.collection))
+        except DocumentNotFound:
+            return False
+        return before.content_hash == await asyncio.to_thread(split.document.hash_content)
+
+    async def _stage(self, split: SplitDocument, splitter: TokenSplitter) -> None:
+        texts = await asyncio.to_thread(splitter.passages, split)
+        for first in range(0, len(texts), _STAGED_AT_ONCE):
+            await self._store.stage(StageRequest(encoder=split.encoder, texts=texts[first : first + _STAGED_AT_ONCE]))
 
 
-def _split(checked: Sequence[Loaded], collection: str, splitter: TokenSplitter) -> list[Prepared]:
-    return [
-        SplitDocument(collection=collection, document=item, chunks=splitter.split(item), encoder=splitter.encoder)
-        if isinstance(item, Document)
-        else item
-        for item in checked
-    ]
+def _groups(documents: Iterable[Document], collection: str, splitter: TokenSplitter) -> Iterator[list[SplitDocument]]:
+    """`documents` split, in order, as many together as have at most STAGE_CHUNKS chunks; one with more is alone."""
+    group: list[SplitDocument] = []
+    chunks = 0
+    for document in documents:
+        split = SplitDocument(collection=collection, document=document, chunks=splitter.split(document), encoder=splitter.encoder)
+        if group and chunks + len(split.chunks) > STAGE_CHUNKS:
+            yield group
+            group, chunks = [], 0
+        group.append(split)
+        chunks += len(split.chunks)
+    if group:
+        yield group
 
 
-def _in_request_order(prepared: Iterable[Prepared], stored: Sequence[DocumentResult]) -> tuple[DocumentResult, ...]:
+def _in_request_order(checked: Iterable[Loaded], stored: Iterable[DocumentResult]) -> tuple[DocumentResult, ...]:
     results = iter(stored)
-    return tuple(next(results) if isinstance(item, SplitDocument) else item for item in prepared)
+    return tuple(next(results) if isinstance(item, Document) else item for item in checked)
 
 
-def _check_pages(document: Document) -> None:
-    bounds = [0, *document.page_starts, len(document.text)]
-    if any(start > end for start, end in pairwise(bounds)):
-        raise InvalidRequest(f"page_starts: has to rise from 0 up to at most {len(document.text)}, the length of the text")
+def _check_structure(document: Document) -> None:
+    length = len(document.text)
+    _check_rising("page_starts", document.page_starts, length)
+    _check_rising("headings", [heading.start for heading in document.headings], length)
+    _check_rising("blocks", [offset for block in document.blocks for offset in (block.start, block.end)], length)
+
+
+def _check_rising(field: str, offsets: Sequence[int], length: int) -> None:
+    """Raise InvalidRequest for the first of `offsets` that lies before the one in front of it or behind the text."""
+    for before, offset in pairwise([0, *offsets, length]):
+        if before > offset:
+            wrong = f"{before} is behind the end of the text" if offset == length else f"{offset} comes after {before}"
+            raise InvalidRequest(f"{field}: {wrong}; its offsets have to rise from 0 up to at most {length}, the length of the text")
 
 
 def _name(item: object, index: int) -> str:

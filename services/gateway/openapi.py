@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, Response
 
 from core.errors import (
+    CollectionConflict,
+    CollectionNotFound,
     DeadlineExceeded,
     DependencyUnavailable,
     DocumentNotFound,
@@ -18,9 +20,12 @@ from core.errors import (
     IndexMismatch,
     Internal,
     InvalidRequest,
+    JobNotFound,
     MalformedBody,
     Overloaded,
     PayloadTooLarge,
+    QueueFull,
+    ReindexConflict,
     StorageFull,
     UnsupportedMediaType,
 )
@@ -29,9 +34,19 @@ from core.schemas import (
     AddResponse,
     Answer,
     AnswerRequest,
+    Collection,
+    CollectionDeleted,
+    CollectionList,
+    CollectionSettings,
+    Compaction,
     DeleteResponse,
     Document,
     DocumentPage,
+    FieldMap,
+    Job,
+    JobPage,
+    JobState,
+    ReindexStatus,
     SearchRequest,
     SearchResponse,
     ServiceStatus,
@@ -45,13 +60,14 @@ _WITH_BODY: tuple[type[EkibenError], ...] = (MalformedBody, PayloadTooLarge, Uns
 
 @dataclass(frozen=True)
 class Operation:
-    """One route and method as the document describes it."""
+    """One route and method as the document describes it: `answer` comes with 200, `accepted` with 202."""
 
     method: str
     path: str
     summary: str
-    answer: type[BaseModel]
+    answer: type[BaseModel] | None
     body: type[BaseModel] | None = None
+    accepted: type[BaseModel] | None = None
     parameters: tuple[str, ...] = ()
     takes_files: bool = False
     errors: tuple[type[EkibenError], ...] = ()
@@ -60,7 +76,16 @@ class Operation:
 OPERATIONS = (
     Operation("post", "/v1/answer", "Answer a question, every sentence cited", Answer, AnswerRequest, errors=(IndexMismatch,)),
     Operation("post", "/v1/search", "Find passages", SearchResponse, SearchRequest, errors=(IndexMismatch,)),
-    Operation("post", "/v1/documents", "Add documents", AddResponse, AddRequest, takes_files=True, errors=(IndexMismatch, StorageFull)),
+    Operation(
+        "post",
+        "/v1/documents",
+        "Add documents; files, and many documents at once, become a job",
+        AddResponse,
+        AddRequest,
+        accepted=Job,
+        takes_files=True,
+        errors=(IndexMismatch, StorageFull, QueueFull),
+    ),
     Operation("get", "/v1/documents", "List documents", DocumentPage, parameters=("limit", "cursor", "collection"), errors=(InvalidRequest,)),
     Operation(
         "get", "/v1/documents/{id}", "Get a document", StoredDocument, parameters=("id", "collection"), errors=(DocumentNotFound, InvalidRequest)
@@ -73,6 +98,44 @@ OPERATIONS = (
         parameters=("id", "collection"),
         errors=(DocumentNotFound, InvalidRequest, StorageFull),
     ),
+    Operation("get", "/v1/jobs", "List jobs, newest first", JobPage, parameters=("limit", "cursor", "collection", "state"), errors=(InvalidRequest,)),
+    Operation("get", "/v1/jobs/{job_id}", "Get a job with its errors", Job, parameters=("job_id",), errors=(JobNotFound,)),
+    Operation(
+        "post",
+        "/v1/jobs/{job_id}/cancel",
+        "Stop a job before its next documents; what is stored stays",
+        Job,
+        parameters=("job_id",),
+        errors=(JobNotFound, StorageFull, UnsupportedMediaType),
+    ),
+    Operation("get", "/v1/collections", "List collections", CollectionList),
+    Operation(
+        "put",
+        "/v1/collections/{name}",
+        "Create a collection or change its settings",
+        Collection,
+        CollectionSettings,
+        parameters=("name",),
+        errors=(CollectionConflict, StorageFull),
+    ),
+    Operation("get", "/v1/collections/{name}", "Get a collection", Collection, parameters=("name",), errors=(CollectionNotFound, InvalidRequest)),
+    Operation(
+        "delete",
+        "/v1/collections/{name}",
+        "Delete a collection with all its documents",
+        CollectionDeleted,
+        parameters=("name",),
+        errors=(CollectionNotFound, InvalidRequest, StorageFull),
+    ),
+    Operation("post", "/v1/compact", "Give the space of deleted documents back", Compaction, errors=(StorageFull, UnsupportedMediaType)),
+    Operation(
+        "post",
+        "/v1/reindex",
+        "Begin to move the index over to the Embedder's newest encoder",
+        None,
+        accepted=ReindexStatus,
+        errors=(ReindexConflict, StorageFull, UnsupportedMediaType),
+    ),
     Operation("get", "/v1/status", "State of all parts", ServiceStatus),
 )
 
@@ -81,15 +144,19 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "limit": {"in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}},
     "cursor": {"in": "query", "schema": {"type": "string"}, "description": "`next` of the page before"},
     "collection": {"in": "query", "schema": {"type": "string"}},
+    "state": {"in": "query", "schema": {"type": "string", "enum": list(get_args(JobState))}},
+    "job_id": {"in": "path", "required": True, "schema": {"type": "string"}, "description": "Id of a job"},
+    "name": {"in": "path", "required": True, "schema": {"type": "string"}, "description": "Name of a collection"},
 }
 
 
 @cache
 def openapi_document() -> dict[str, Any]:
     """The document, OpenAPI 3.1."""
-    models: list[tuple[type[BaseModel], Any]] = [(operation.answer, "serialization") for operation in OPERATIONS]
+    answers = [answer for operation in OPERATIONS for answer in (operation.answer, operation.accepted) if answer]
+    models: list[tuple[type[BaseModel], Any]] = [(answer, "serialization") for answer in answers]
     models += [(operation.body, "validation") for operation in OPERATIONS if operation.body]
-    models += [(ErrorBody, "serialization"), (Document, "validation")]
+    models += [(ErrorBody, "serialization"), (Document, "validation"), (FieldMap, "validation")]
     references, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
     schemas: dict[str, Any] = {model.__name__: schema for (model, _), schema in references.items()}
     # Documents are validated one by one, so that a bad one fails alone; the wire type leaves them open, the description does not.
@@ -110,7 +177,12 @@ def _describe(operation: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": f"{operation.method}_{operation.path.strip('/').replace('/', '_').replace('{', '').replace('}', '')}",
-        "responses": {"200": _json_content(operation.summary, schemas[operation.answer.__name__]), **_error_responses(errors, schemas)},
+        "responses": {
+            status: _json_content(operation.summary, schemas[answer.__name__])
+            for status, answer in (("200", operation.answer), ("202", operation.accepted))
+            if answer
+        }
+        | _error_responses(errors, schemas),
     }
     if operation.parameters:
         described["parameters"] = [{"name": name, **_PARAMETERS[name]} for name in operation.parameters]
@@ -128,6 +200,7 @@ _FILES_SCHEMA: dict[str, Any] = {
     "properties": {
         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
         "collection": {"type": "string"},
+        "fields": {"$ref": "#/components/schemas/FieldMap"},
     },
 }
 

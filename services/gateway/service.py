@@ -9,11 +9,13 @@ from core.settings import settings
 from core.telemetry import configure_logging
 from pipelines.answering.answer import AnswerQuestion
 from pipelines.ingestion.ingest import IngestDocuments
+from pipelines.ingestion.isolating import IsolatedLoader
 from services.bentoml_runtime import answers_errors, is_ready, service_config
 from services.border import behind_border
-from services.gateway.documents import DOCUMENTS_PATH, DocumentsApi
+from services.gateway.app import gateway_app
+from services.gateway.documents import DOCUMENTS_PATH
+from services.gateway.jobs.runner import Jobs
 from services.gateway.parts import GeneratorPart, RetrieverPart
-from services.gateway.uploads import FileLoader
 from services.generator.service import Generator
 from services.retriever.service import Retriever
 
@@ -25,11 +27,11 @@ _NET_S = 5
 _retriever = RetrieverPart(lambda: bentoml.get_current_service().retriever, _settings.retriever.timeout_s)
 _generator = GeneratorPart(lambda: bentoml.get_current_service().generator, _settings.generator.timeout_s)
 _ingest = IngestDocuments(_retriever, _retriever, _settings.ingestion)
-_loader = FileLoader(_settings.ingestion)
-_documents = DocumentsApi(_retriever, _generator, _ingest, _loader, _settings.runtime.probe_timeout_s)
+_jobs = Jobs(_settings.jobs, _settings.ingestion, _ingest, IsolatedLoader(_settings.ingestion))
+_app = gateway_app(_retriever, _generator, _ingest, _jobs, _settings)
 
 
-@bentoml.asgi_app(_documents.app(), path="/", name="documents")
+@bentoml.asgi_app(_app, path="/", name="documents")
 @bentoml.service(name="Gateway", **service_config(_config.timeout_s + _NET_S))
 class Gateway:
     """Answers questions over the stored documents."""
@@ -40,11 +42,6 @@ class Gateway:
     def __init__(self) -> None:
         configure_logging(_settings.logging, "gateway")
         self._answer = AnswerQuestion(_retriever, _generator, _settings.answering)
-
-    @bentoml.on_shutdown
-    def close(self) -> None:
-        """End the process that parses uploads."""
-        _loader.close()
 
     @bentoml.api(route="/v1/answer")
     @answers_errors

@@ -1,6 +1,5 @@
-"""The SQLite database under the store: its lock, its connections and its transactions, and SQLite's errors in our words."""
+"""The SQLite database under the store: its connections and its transactions, and SQLite's errors in our words."""
 
-import os
 import sqlite3
 import threading
 from collections import deque
@@ -9,16 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from filelock import FileLock, Timeout
-
-from core.errors import EkibenError, Internal, InvalidSettings, NotReady, StorageFull, StoreCorrupt, StoreLocked
+from core.errors import EkibenError, Internal, InvalidSettings, NotReady, StorageFull, StoreCorrupt
 from services.retriever.schema import SCHEMA, SCHEMA_VERSION
 
-FILE_NAME: Final = "ekiben.db"
-LOCK_NAME: Final = "ekiben.lock"
-PID_NAME: Final = "ekiben.pid"
 BUSY_TIMEOUT_MS: Final = 5_000
 CACHE_KIB: Final = 16_384
+VACUUM_PAGES: Final = 2_048
 
 # Where the disk runs out of space SQLite mostly says SQLITE_FULL; a quota, and a file that can't grow under a memory map, look like these.
 _NO_SPACE: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE})
@@ -28,43 +23,62 @@ _PRIMARY_CODE: Final = 0xFF
 
 
 class Database:
-    """One writer and any number of readers of `data_dir`/ekiben.db, all of this process. Thread-safe.
+    """One writer and any number of readers of a database, all of this process, which holds the folder's lock. Thread-safe.
 
     Readers are taken from a pool instead of being bound to threads: worker threads come and go, and a connection would outlive each.
+
+    What a commit has written is on the disk when it returns, after a power loss too: write-ahead log with `synchronous = FULL`, that is one
+    fsync of the log a commit (`fullfsync` for macOS). Deleted rows are overwritten with zeros (`secure_delete`), and their pages can be
+    given back in steps (`auto_vacuum = INCREMENTAL`). benchmarks/durability.py tells what each of these costs.
     """
 
-    def __init__(self, data_dir: Path, lock: FileLock) -> None:
-        self.path = data_dir / FILE_NAME
-        self._lock = lock
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._readers: deque[sqlite3.Connection] = deque()
         self._writing = threading.Lock()
         self._closed = False
         self._writer = self._connect()
 
     @classmethod
-    def open(cls, data_dir: Path) -> Self:
-        """Open the database in `data_dir`, creating both where they are missing.
+    def open(cls, path: Path) -> Self:
+        """Open the database at `path`, creating it where it is missing.
 
-        Raises StoreLocked while another process (or another Database of this one) has it open, InvalidSettings where the folder can't be used
-        or a newer version wrote it, StoreCorrupt where the file is no database.
+        Raises InvalidSettings where the file can't be used or another version wrote it, StoreCorrupt where it is no database.
         """
-        lock = _lock_folder(data_dir)
-        with ExitStack() as undo, translating(data_dir, opening=True):
-            undo.callback(lock.release)
-            database = cls(data_dir, lock)
+        with ExitStack() as undo, translating(path.parent, opening=True):
+            database = cls(path)
             undo.callback(database._writer.close)
             database._prepare()
             undo.pop_all()
         return database
 
     def close(self) -> None:
-        """Close all connections and release the lock; waits for a running write. A read that still runs closes its connection itself."""
+        """Close all connections; waits for a running write. A read that still runs closes its connection itself."""
         with self._writing:
             self._closed = True
             while self._readers:
                 self._readers.pop().close()
             self._writer.close()
-        self._lock.release()
+
+    def checkpoint(self) -> None:
+        """Move what stands in the write-ahead log into the database and empty the log, as far as readers allow."""
+        with translating(self.path.parent), self._writing:
+            self._require_open()
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def give_back_pages(self) -> bool:
+        """Take up to 2,048 free pages off the end of the file; True where there are more."""
+        with translating(self.path.parent), self._writing:
+            self._require_open()
+            self._writer.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+            return bool(self._writer.execute("PRAGMA freelist_count").fetchone()[0])
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the database with its log, and bytes of its free pages."""
+        with self.reading() as connection:
+            free, page = (int(connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("freelist_count", "page_size"))
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists()), free * page
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -115,20 +129,24 @@ class Database:
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")
+        connection.execute("PRAGMA secure_delete = ON")
         return connection
 
     def _prepare(self) -> None:
         """Create the tables in a new database, or check that this version can read the ones that are there."""
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
+        if version not in (0, SCHEMA_VERSION):
             raise InvalidSettings(
-                f"the store {self.path} has schema version {version}, this Ekiben reads up to {SCHEMA_VERSION}: "
-                "upgrade Ekiben, or use another folder (retriever.data_dir)"
+                f"the store {self.path} has schema version {version}, this Ekiben reads {SCHEMA_VERSION}: "
+                "use the version of Ekiben that wrote it, or ingest into another folder (retriever.data_dir)"
             )
-        self._writer.execute("PRAGMA journal_mode = WAL")
         if version == 0:
-            # One script, because `executescript` would commit a transaction begun outside of it.
+            # Before the first table; and one script, because `executescript` would commit a transaction begun outside of it.
+            self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        self._writer.execute("PRAGMA journal_mode = WAL")
 
 
 @contextmanager
@@ -146,36 +164,12 @@ def translated(error: sqlite3.Error, data_dir: Path, *, opening: bool = False) -
     extended: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     primary = extended & _PRIMARY_CODE
     if primary == sqlite3.SQLITE_FULL or extended in _NO_SPACE:
-        return StorageFull(f"no space left for the store in {data_dir} ({error}): nothing of this change was kept; free some space and try again")
-    if primary in _DAMAGE:
-        return StoreCorrupt(f"the store in {data_dir} is damaged ({error}): restore {FILE_NAME} from a backup, or ingest into a new folder")
+        return StorageFull(f"no space left for the store in {data_dir} ({error}): free some space and try again")
+    if primary in _DAMAGE or "fts5" in str(error):  # a damaged full-text index is reported as a plain error
+        return StoreCorrupt(
+            f"the store in {data_dir} is damaged ({error}): `ekiben verify --data {data_dir}` says where, `ekiben repair` mends what is derived; "
+            "else restore a backup with `ekiben restore`"
+        )
     if opening and primary in _UNUSABLE:
         return InvalidSettings(f"the store in {data_dir} can't be opened for writing ({error}): check the folder (retriever.data_dir) and its owner")
     return Internal(f"SQLite: {type(error).__name__}: {error} (store in {data_dir})")
-
-
-def _lock_folder(data_dir: Path) -> FileLock:
-    """The writer lock of `data_dir`, held; the folder is created where it is missing."""
-    # Not bound to a thread, because a service opens its store in one thread and closes it in another.
-    lock = FileLock(data_dir / LOCK_NAME, thread_local=False)
-    holder = data_dir / PID_NAME
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-        holder.write_text(str(os.getpid()))
-    except Timeout as error:
-        raise StoreLocked(
-            f"another process{_pid_in(holder)} writes to the store in {data_dir}: stop it, or use another folder (retriever.data_dir)"
-        ) from error
-    except OSError as error:
-        lock.release()
-        raise InvalidSettings(f"the folder {data_dir} can't be used for the store ({error}): name another one (retriever.data_dir)") from error
-    return lock
-
-
-def _pid_in(holder: Path) -> str:
-    """` (pid N)` where the holder of the lock has already written it down."""
-    try:
-        return f" (pid {int(holder.read_text())})"
-    except (OSError, ValueError):
-        return ""

@@ -1,12 +1,19 @@
 """What holds in a sound store, and a sentence for every breach."""
 
-import json
 import sqlite3
 from collections.abc import Iterator
+from json import JSONDecodeError
+from typing import Final
 
 import numpy as np
+from pydantic import ValidationError
 
+from core.errors import StoreCorrupt
+from core.schemas import DocumentRef
+from services.retriever import checksums, documents
 from services.retriever.scope import facet
+
+_FALSE_FACETS: Final = "what filters see of its metadata is not its metadata"
 
 
 def faults(connection: sqlite3.Connection, dim: int | None) -> Iterator[str]:
@@ -14,8 +21,9 @@ def faults(connection: sqlite3.Connection, dim: int | None) -> Iterator[str]:
     yield from _of_database(connection)
     yield from _of_words(connection)
     yield from _of_vectors(connection, dim or 0)
-    for number, collection, document_id in connection.execute("SELECT number, collection, id FROM documents ORDER BY collection, id").fetchall():
-        for fault in _of_document(connection, number):
+    yield from _of_counts(connection)
+    for collection, document_id in connection.execute("SELECT collection, id FROM documents ORDER BY collection, id").fetchall():
+        for fault in _of_document(connection, DocumentRef.model_construct(collection=collection, id=document_id)):
             yield f"document {document_id!r} of collection {collection!r}: {fault}"
 
 
@@ -42,22 +50,58 @@ def _of_vectors(connection: sqlite3.Connection, dim: int) -> Iterator[str]:
     size = dim * np.dtype(np.float32).itemsize
     for (chunk,) in connection.execute("SELECT id FROM chunks WHERE id NOT IN (SELECT chunk FROM vectors)"):
         yield f"chunk {chunk} has no vector"
-    for chunk, stored in connection.execute("SELECT chunk, length(vector) FROM vectors WHERE length(vector) <> ?", (size,)):
-        yield f"the vector of chunk {chunk} has {stored} bytes instead of {size}"
+    for chunk, crc, vector in connection.execute("SELECT chunk, crc, vector FROM vectors"):
+        if len(vector) != size:
+            yield f"the vector of chunk {chunk} has {len(vector)} bytes instead of {size}"
+        elif checksums.crc32(vector) != crc:
+            yield f"the vector of chunk {chunk} is not the one that was stored"
 
 
-def _of_document(connection: sqlite3.Connection, number: int) -> Iterator[str]:
-    text, chars, metadata = connection.execute("SELECT text, chars, metadata FROM documents WHERE number = ?", (number,)).fetchone()
-    if chars != len(text):
-        yield f"has {len(text)} characters instead of {chars}"
-    if _stored_facets(connection, number) != {(key, *facet(value)) for key, value in json.loads(metadata).items()}:
-        yield "what filters see of its metadata is not its metadata"
-    chunks = connection.execute("SELECT ordinal, start_char, end_char, text FROM chunks WHERE document = ?", (number,))
-    for ordinal, start, end, chunk_text in chunks:
+def _of_counts(connection: sqlite3.Connection) -> Iterator[str]:
+    counted = "SELECT collection, count(DISTINCT number), count(chunks.id) FROM documents LEFT JOIN chunks ON document = number GROUP BY collection"
+    true = {name: tuple(counts) for name, *counts in connection.execute(counted)}
+    for name, *counts in connection.execute("SELECT name, documents, chunks FROM collections"):
+        if tuple(counts) != true.get(name, (0, 0)):
+            yield f"collection {name!r} counts {counts[0]} documents and {counts[1]} chunks instead of {true.get(name, (0, 0))}"
+
+
+def _of_document(connection: sqlite3.Connection, ref: DocumentRef) -> Iterator[str]:
+    try:
+        document = documents.read(connection, ref)
+    except (StoreCorrupt, ValidationError, JSONDecodeError) as error:
+        yield f"is damaged ({type(error).__name__})"
+        return
+    if document is None:
+        yield "is in the list and can't be read"
+        return
+    number, chars = connection.execute("SELECT number, chars FROM documents WHERE collection = ? AND id = ?", (ref.collection, ref.id)).fetchone()
+    if chars != len(document.text):
+        yield f"has {len(document.text)} characters instead of {chars}"
+    if _stored_facets(connection, number) != {(key, *facet(value)) for key, value in document.metadata.items()}:
+        yield _FALSE_FACETS
+    yield from _of_chunks(connection, number, document.text)
+
+
+def faults_of_document(connection: sqlite3.Connection, number: int, collection: str, document_id: str, vector_bytes: int) -> Iterator[str]:
+    """The faults of one document, its chunks and its vectors, which `ekiben repair` can't mend."""
+    yield from (
+        fault for fault in _of_document(connection, DocumentRef.model_construct(collection=collection, id=document_id)) if fault != _FALSE_FACETS
+    )
+    rows = connection.execute("SELECT vectors.crc, vector FROM chunks LEFT JOIN vectors ON chunk = id WHERE document = ?", (number,))
+    for crc, vector in rows:
+        if vector is None or len(vector) != vector_bytes or checksums.crc32(vector) != crc:
+            yield "a chunk has no sound vector"
+
+
+def _of_chunks(connection: sqlite3.Connection, number: int, text: str) -> Iterator[str]:
+    rows = connection.execute("SELECT ordinal, start_char, end_char, page, headings, text, crc FROM chunks WHERE document = ?", (number,))
+    for ordinal, start, end, page, headings, chunk_text, crc in rows:
         if not 0 <= start < end <= len(text):
             yield f"chunk {ordinal} is at {start} to {end}, outside of the text's {len(text)} characters"
         elif text[start:end] != chunk_text:
             yield f"chunk {ordinal} is not the text at {start} to {end}"
+        elif checksums.of_chunk(start, end, page, headings, chunk_text) != crc:
+            yield f"chunk {ordinal} is not the one that was stored"
 
 
 def _stored_facets(connection: sqlite3.Connection, number: int) -> set[tuple[str, str, int | float | str]]:

@@ -1,4 +1,4 @@
-"""The lexical channel: BM25 over titles and texts with SQLite's FTS5."""
+"""The lexical channel: BM25 over titles, headings and texts with SQLite's FTS5."""
 
 # What is put into statements are constants and question marks; every value is bound.
 # ruff: noqa: S608
@@ -12,6 +12,7 @@ from services.retriever.scope import Scope
 
 MAX_TERMS: Final = 64
 TITLE_WEIGHT: Final = 1.0  # SQuAD, nDCG@10 of BM25 at 0, 0.5, 1, 2: .834 .856 .862 .860, so a word of the title counts like one of the text.
+HEADINGS_WEIGHT: Final = 1.0
 TEXT_WEIGHT: Final = 1.0
 
 # What the tokenizer `unicode61` takes for a word: letters and digits of any script, with the diacritics it folds away (U+0300 to U+0331), and
@@ -47,7 +48,7 @@ def search(connection: sqlite3.Connection, query: str, k: int, scope: Scope | No
     # The unary plus keeps SQLite from running the match once for every id of the scope.
     within, parameters = (f"AND +rowid IN ({scope.sql})", scope.parameters) if scope else ("", ())
     rows = connection.execute(
-        f"SELECT rowid, -bm25(chunk_index, {TITLE_WEIGHT}, {TEXT_WEIGHT}) AS score FROM chunk_index "
+        f"SELECT rowid, -bm25(chunk_index, {TITLE_WEIGHT}, {HEADINGS_WEIGHT}, {TEXT_WEIGHT}) AS score FROM chunk_index "
         f"WHERE chunk_index MATCH ? {within} ORDER BY score DESC, rowid LIMIT ?",
         (expression, *parameters, k),
     )

@@ -1,7 +1,6 @@
 """What a search reads of the chunks it found: the rows to be shown and the vectors to be compared."""
 
 # What is put into statements are constants and question marks; every value is bound.
-# ruff: noqa: S608
 
 import json
 import sqlite3
@@ -13,13 +12,16 @@ import numpy as np
 from core.errors import StoreCorrupt
 from core.schemas import ChannelScores, Passage
 from core.vectors import Vector
+from services.retriever import checksums, documents
 from services.retriever.schema import ChunkIds
 from services.retriever.scope import Scope
 
 VECTORS_PER_READ = 4_096
 
+_VECTORS = "SELECT chunk, crc, vector FROM vectors"
+
 _FOUND = """
-SELECT chunks.id, documents.id, ordinal, collection, title, start_char, end_char, chunks.text, page, metadata
+SELECT chunks.id, documents.id, ordinal, collection, title, start_char, end_char, chunks.text, page, metadata, headings, crc
 FROM chunks JOIN documents ON documents.number = chunks.document WHERE chunks.id IN
 """
 
@@ -37,6 +39,16 @@ class FoundChunk:
     text: str
     page: int | None
     metadata: str
+    headings: str
+    crc: int
+
+    def require_sound(self) -> None:
+        """Raise StoreCorrupt where the row is not what was stored: better no answer than a false quotation."""
+        if checksums.of_chunk(self.start, self.end, self.page, self.headings, self.text) != self.crc:
+            raise StoreCorrupt(
+                f"chunk {self.ordinal} of document {self.document_id!r} is damaged on the disk: run `ekiben verify` and `ekiben repair`, "
+                "or restore a backup"
+            )
 
     def passage(self, score: float, scores: ChannelScores) -> Passage:
         """The passage on the wire."""
@@ -49,6 +61,7 @@ class FoundChunk:
             end=self.end,
             text=self.text,
             page=self.page,
+            headings=documents.parted(self.headings),
             metadata=json.loads(self.metadata),
             score=score,
             scores=scores,
@@ -56,9 +69,12 @@ class FoundChunk:
 
 
 def fetch(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, FoundChunk]:
-    """The chunks of `ids` by id; those that are not there any more are left out."""
+    """The chunks of `ids` by id; those that are not there any more are left out. Raises StoreCorrupt where one is damaged on the disk."""
     scope = Scope.of_chunks(ids)
-    return {row[0]: FoundChunk(*row[1:]) for row in connection.execute(f"{_FOUND} ({scope.sql})", scope.parameters)}
+    found = {row[0]: FoundChunk(*row[1:]) for row in connection.execute(f"{_FOUND} ({scope.sql})", scope.parameters)}
+    for chunk in found.values():
+        chunk.require_sound()
+    return found
 
 
 def cosines(connection: sqlite3.Connection, ids: Sequence[int], vector: Vector) -> dict[int, float]:
@@ -67,23 +83,38 @@ def cosines(connection: sqlite3.Connection, ids: Sequence[int], vector: Vector) 
     Not from the vector index, because that one may be a change ahead of the state that `connection` sees, or behind it.
     """
     scope = Scope.of_chunks(ids)
-    rows = connection.execute(f"SELECT chunk, vector FROM vectors WHERE chunk IN ({scope.sql})", scope.parameters).fetchall()
+    rows = connection.execute(f"{_VECTORS} WHERE chunk IN ({scope.sql})", scope.parameters).fetchall()
     if not rows:
         return {}
-    products = _matrix([blob for _, blob in rows], vector.size) @ vector
-    return dict(zip((chunk for chunk, _ in rows), products.tolist(), strict=True))
+    found, vectors = _matrix(rows, vector.size)
+    return dict(zip(found.tolist(), (vectors @ vector).tolist(), strict=True))
 
 
-def stored_vectors(connection: sqlite3.Connection, dim: int) -> Iterator[tuple[ChunkIds, Vector]]:
-    """All ids and vectors (float32 `[n, dim]`), some thousand at a time; raises StoreCorrupt where a vector has another size."""
-    cursor = connection.execute("SELECT chunk, vector FROM vectors ORDER BY chunk")
-    while rows := cursor.fetchmany(VECTORS_PER_READ):
-        yield np.array([chunk for chunk, _ in rows], np.int64), _matrix([blob for _, blob in rows], dim)
+def stored_vectors(connection: sqlite3.Connection, dim: int, ids: ChunkIds | None = None) -> Iterator[tuple[ChunkIds, Vector]]:
+    """Ids and vectors (float32 `[n, dim]`) of `ids`, or of all chunks, some thousand at a time, by id.
+
+    Raises StoreCorrupt where a vector is damaged on the disk.
+    """
+    if ids is None:
+        cursor = connection.execute(f"{_VECTORS} ORDER BY chunk")
+        while rows := cursor.fetchmany(VECTORS_PER_READ):
+            yield _matrix(rows, dim)
+        return
+    for first in range(0, ids.size, VECTORS_PER_READ):
+        scope = Scope.of_chunks(ids[first : first + VECTORS_PER_READ].tolist())
+        if rows := connection.execute(f"{_VECTORS} WHERE chunk IN ({scope.sql}) ORDER BY chunk", scope.parameters).fetchall():
+            yield _matrix(rows, dim)
 
 
-def _matrix(blobs: Sequence[bytes], dim: int) -> Vector:
+def chunk_ids(connection: sqlite3.Connection) -> ChunkIds:
+    """The ids of all chunks that have a vector, rising."""
+    return np.fromiter((chunk for (chunk,) in connection.execute("SELECT chunk FROM vectors ORDER BY chunk")), np.int64)
+
+
+def _matrix(rows: Sequence[tuple[int, int, bytes]], dim: int) -> tuple[ChunkIds, Vector]:
     size = dim * np.dtype("<f4").itemsize
-    wrong = next((len(blob) for blob in blobs if len(blob) != size), None)
-    if wrong is not None:
-        raise StoreCorrupt(f"a stored vector has {wrong} bytes instead of {size}: restore the database from a backup, or ingest into a new folder")
-    return np.frombuffer(b"".join(blobs), "<f4").reshape(-1, dim)
+    for chunk, crc, blob in rows:
+        if len(blob) != size or checksums.crc32(blob) != crc:
+            raise StoreCorrupt(f"the vector of chunk {chunk} is damaged on the disk: run `ekiben verify` and `ekiben repair`, or restore a backup")
+    ids = np.array([chunk for chunk, _, _ in rows], np.int64)
+    return ids, np.frombuffer(b"".join(blob for _, _, blob in rows), "<f4").reshape(-1, dim)

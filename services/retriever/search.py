@@ -60,7 +60,11 @@ class Search:
         with self._timed("filter"):
             allowed = scope.chunk_ids(self.snapshot) if scope else None
         with self._timed("dense"):
-            return self.index.search(self.vector, self._candidates, allowed)
+            found = self.index.search(self.vector, self._candidates, allowed)
+            if self.index.exact:
+                return found
+            exact = passages.cosines(self.snapshot, list(found), self.vector)
+            return {chunk: exact[chunk] for chunk in fusion.ranked(exact)}
 
     def _ask_lexical(self, scope: Scope | None) -> Scores:
         with self._timed("lexical"):

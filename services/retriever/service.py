@@ -3,16 +3,22 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import bentoml
 import numpy as np
 
-from core.errors import EkibenError, EncoderChanged, IndexMismatch, UnavailableError
+from core.errors import EkibenError, EncoderChanged, IndexMismatch, ReindexConflict, UnavailableError
 from core.schemas import (
     AddResponse,
+    Collection,
+    CollectionChange,
+    CollectionDeleted,
+    CollectionList,
+    CollectionRef,
+    Compaction,
     DeleteResponse,
     DocumentPage,
     DocumentRef,
@@ -20,9 +26,12 @@ from core.schemas import (
     EmbedItem,
     EncoderInfo,
     ListRequest,
+    ReindexStatus,
     SearchRequest,
     SearchResponse,
     SplitDocument,
+    StageRequest,
+    StageResponse,
     StoredDocument,
     StoreStatus,
 )
@@ -33,10 +42,17 @@ from pipelines.ingestion.window import EncoderWindow
 from services.bentoml_runtime import answers_errors, call, is_ready, service_config
 from services.border import behind_border
 from services.embedder.service import Embedder
+from services.retriever.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from services.retriever.reindexing import Reindexing
 
 _settings = settings()
 _config = _settings.retriever
 T = TypeVar("T")
+
+# One call of the Embedder: enough to fill its batches, few enough that little is lost with the process.
+GROUP_CHUNKS = 128
 
 log = logging.getLogger("ekiben.retriever")
 
@@ -54,8 +70,11 @@ class Retriever:
         started = time.perf_counter()
         self._engine = RetrievalEngine.open(_config)
         self._writer = ThreadPoolExecutor(1, "writer")
+        self._upkeep = Upkeep(self._engine.maintain)
         self._info: EncoderInfo | None = None
-        self._window: EncoderWindow | None = None
+        self._windows: dict[tuple[str, int | None], EncoderWindow] = {}
+        self._reindexing: Reindexing | None = None
+        self._reindexing_task: asyncio.Task[None] | None = None
         status = self._engine.status()
         fields = {"documents": status.documents, "chunks": status.chunks, "seconds": round(time.perf_counter() - started, 2)}
         log.info("store ready", extra=fields)
@@ -63,6 +82,9 @@ class Retriever:
     @bentoml.on_shutdown
     def close(self) -> None:
         """Finish what is being written, then let go of the store."""
+        if self._reindexing_task is not None:
+            self._reindexing_task.cancel()
+        self._upkeep.stop()
         self._writer.shutdown(wait=True)
         self._engine.close()
 
@@ -75,16 +97,24 @@ class Retriever:
         info = await self._bound_encoder()
         if any(document.encoder != info.fingerprint for document in documents):
             raise EncoderChanged(f"the documents were not split for the running encoder {info.fingerprint}; split them again")
-        unchanged = await asyncio.to_thread(lambda: [self._engine.is_unchanged(document) for document in documents])
-        fresh = [document for document, same in zip(documents, unchanged, strict=True) if not same]
-        vectors = iter(await self._embed_chunks(fresh, info))
-        results = [
-            _unchanged(document) if same else await self._add_one(document, next(vectors))
-            for document, same in zip(documents, unchanged, strict=True)
-        ]
+        results = [result for group in _groups(documents) for result in await self._add_group(group, info)]
         for result in results:
             DOCUMENTS.labels(state=result.state).inc()
         return AddResponse(documents=tuple(results))
+
+    @bentoml.api
+    @answers_errors
+    async def stage(self, request: StageRequest) -> StageResponse:
+        """Embed passages of a document that is added later; what is staged already is not embedded again."""
+        info = await self._bound_encoder()
+        if request.encoder != info.fingerprint:
+            raise EncoderChanged(f"the passages were not made for the running encoder {info.fingerprint}; split the document again")
+        staged = await asyncio.to_thread(self._engine.staged, info.fingerprint, request.texts)
+        missing = [text for text in dict.fromkeys(request.texts) if text not in staged]
+        if missing:
+            vectors = await self._embed(_passages(missing), _config.timeout_s)
+            await self._write(self._engine.stage, info.fingerprint, missing, vectors)
+        return StageResponse(embedded=len(missing))
 
     @bentoml.api
     @answers_errors
@@ -104,25 +134,38 @@ class Retriever:
         """One page of the documents."""
         return await asyncio.to_thread(self._engine.list, request)
 
-    async def _add_one(self, document: SplitDocument, vectors: Vector) -> DocumentResult:
+    async def _add_group(self, documents: Sequence[SplitDocument], info: EncoderInfo) -> list[DocumentResult]:
+        unchanged = await asyncio.to_thread(lambda: [self._engine.is_unchanged(document) for document in documents])
+        fresh = [document for document, same in zip(documents, unchanged, strict=True) if not same]
+        passages = await asyncio.to_thread(lambda: [self._passages_of(document, info) for document in fresh])
+        vectors = await self._embed_passages([text for texts in passages for text in texts], info)
+        added = iter([await self._add_one(document, texts, vectors) for document, texts in zip(fresh, passages, strict=True)])
+        return [_unchanged(document) if same else next(added) for document, same in zip(documents, unchanged, strict=True)]
+
+    async def _add_one(self, document: SplitDocument, passages: Sequence[str], vectors: Mapping[str, Vector]) -> DocumentResult:
         try:
-            return await self._write(self._engine.add, document, vectors)
+            rows = np.stack([vectors[text] for text in passages])
+            staged = passages if len(passages) > GROUP_CHUNKS else ()
+            return await self._write(self._engine.add, document, rows, staged)
         except EkibenError as error:
             log.warning("document not stored", extra={"code": error.code})
             return DocumentResult(id=document.document.id, state="failed", error=error.info())
 
-    async def _embed_chunks(self, documents: Sequence[SplitDocument], info: EncoderInfo) -> list[Vector]:
-        """The vectors of each document's chunks, float32 `[n, dim]`, all asked for in one call."""
-        window = self._window_of(info)
-        texts = [EmbedItem(text=window.passage_text(one.document.title, chunk.text)) for one in documents for chunk in one.chunks]
-        rows = await self._embed(texts, _config.timeout_s)
-        counts = np.cumsum([len(one.chunks) for one in documents])[:-1]
-        return list(np.split(rows, counts)) if documents else []
+    async def _embed_passages(self, texts: Sequence[str], info: EncoderInfo) -> dict[str, Vector]:
+        """The vectors, float32 `[dim]`, of passages, taken from what is staged where there are many."""
+        known = await asyncio.to_thread(self._engine.staged, info.fingerprint, texts) if len(texts) > GROUP_CHUNKS else {}
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        return known | dict(zip(missing, await self._embed(_passages(missing), _config.timeout_s), strict=True))
 
-    def _window_of(self, info: EncoderInfo) -> EncoderWindow:
-        if self._window is None or self._window.encoder != info.fingerprint:
-            self._window = EncoderWindow(info, _settings.ingestion)
-        return self._window
+    def _passages_of(self, document: SplitDocument, info: EncoderInfo) -> list[str]:
+        """The texts to embed for the chunks of a document."""
+        size = self._engine.collection(CollectionRef(name=document.collection)).settings.chunk_tokens
+        key = (info.fingerprint, size)
+        if key not in self._windows:
+            self._windows = {known: window for known, window in self._windows.items() if known[0] == info.fingerprint}
+            self._windows[key] = EncoderWindow(info, _settings.ingestion, size)
+        window = self._windows[key]
+        return [window.passage_text(document.document.title, chunk.headings, chunk.text) for chunk in document.chunks]
 
     async def _write(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, function, *args)
@@ -133,21 +176,89 @@ class Retriever:
     @answers_errors
     async def search(self, request: SearchRequest) -> SearchResponse:
         """Passages for a query. Where the Embedder is late or down, a hybrid search goes on with words alone and says so."""
+        try:
+            return await self._search(request)
+        except EncoderChanged:
+            # The index moved over to another encoder between the two steps.
+            return await self._search(request)
+
+    async def _search(self, request: SearchRequest) -> SearchResponse:
         started = time.perf_counter()
         vector: Vector | None = None
+        encoder: str | None = None
         notes: tuple[str, ...] = ()
         if request.mode != "lexical":
             try:
-                await self._bound_encoder()
-                vector = (await self._embed([EmbedItem(text=request.query, kind="query")], _config.embed_timeout_s))[0]
+                encoder = (await self._bound_encoder()).fingerprint
+                vector = (await self._embed([EmbedItem(text=request.query, kind="query", encoder=encoder)], _config.embed_timeout_s))[0]
             except UnavailableError as error:
                 if request.mode == "dense":
                     raise
                 notes = (f"searched by words alone: {error.message}",)
         embedded = time.perf_counter()
-        response = await asyncio.to_thread(self._engine.search, request, vector)
+        response = await asyncio.to_thread(self._engine.search, request, vector, encoder)
         timings = {"embed": round((embedded - started) * 1000, 2), **response.timings_ms}
         return response.model_copy(update={"degraded": bool(notes), "notes": notes, "timings_ms": timings})
+
+    # -- collections and upkeep --------------------------------------------------------------------------------------------------
+
+    @bentoml.api
+    @answers_errors
+    async def collections(self) -> CollectionList:
+        """All collections."""
+        return await asyncio.to_thread(self._engine.collections)
+
+    @bentoml.api
+    @answers_errors
+    async def collection(self, ref: CollectionRef) -> Collection:
+        """A collection; one that does not exist yet is as it will be when its first document arrives."""
+        return await asyncio.to_thread(self._engine.collection, ref)
+
+    @bentoml.api
+    @answers_errors
+    async def put_collection(self, change: CollectionChange) -> Collection:
+        """Create a collection or change its settings."""
+        return await self._write(self._engine.put_collection, change)
+
+    @bentoml.api
+    @answers_errors
+    async def delete_collection(self, ref: CollectionRef) -> CollectionDeleted:
+        """Remove a collection with all its documents."""
+        return await self._write(self._engine.delete_collection, ref)
+
+    @bentoml.api
+    @answers_errors
+    async def compact(self) -> Compaction:
+        """Give the space of deleted documents back to the disk."""
+        return await self._write(self._engine.compact)
+
+    @bentoml.api
+    @answers_errors
+    async def reindex(self) -> ReindexStatus:
+        """Begin to move the index over to the encoder that the Embedder runs beside, or in the place of, the one it belongs to."""
+        if self._reindexing is not None and self._reindexing.running:
+            raise ReindexConflict("a reindexing runs already; `ekiben status` tells how far it is")
+        bound = await asyncio.to_thread(self._engine.stored_encoder)
+        others = [info for info in await self._running_encoders() if bound is None or info.fingerprint != bound.fingerprint]
+        if not others:
+            raise ReindexConflict(
+                "the index belongs to the only encoder that runs: name the next one in embedder.next_model and restart the Embedder"
+            )
+        target = others[-1]
+        from services.retriever.reindexing import Reindexing  # noqa: PLC0415 - see __init__
+
+        self._reindexing = Reindexing(self._engine, target, lambda texts: self._embed_for(target, texts), _settings.ingestion)
+        self._reindexing_task = asyncio.create_task(self._run_reindexing(self._reindexing))
+        return self._reindexing.status
+
+    async def _run_reindexing(self, reindexing: "Reindexing") -> None:
+        if await reindexing.run():
+            self._info, self._reindexing = reindexing.target, None
+
+    async def _embed_for(self, target: EncoderInfo, texts: Sequence[str]) -> Vector:
+        """Vectors of `texts` by an encoder that is not the index's; some at a time, so that questions are not kept waiting."""
+        parts = [await self._embed(_passages(texts[first : first + GROUP_CHUNKS]), _config.timeout_s, target) for first in _starts(texts)]
+        return np.concatenate(parts)
 
     # -- the encoder behind the index --------------------------------------------------------------------------------------------
 
@@ -158,23 +269,30 @@ class Retriever:
         return await self._bound_encoder()
 
     async def _bound_encoder(self) -> EncoderInfo:
-        """The Embedder's encoder, bound to the store. Raises IndexMismatch where the store belongs to another one."""
+        """The Embedder's encoder that the store is bound to. Raises IndexMismatch where the store belongs to none that runs."""
         if self._info is None:
-            info = await call("the Embedder", self.embedder.to_async.describe, _config.embed_timeout_s)
+            running = await self._running_encoders()
+            stored = await asyncio.to_thread(self._engine.stored_encoder)
+            info = next((one for one in running if stored and one.fingerprint == stored.fingerprint), running[0])
             await self._write(self._engine.bind_encoder, info)
             self._info = info
         return self._info
 
-    async def _embed(self, texts: Sequence[EmbedItem], timeout_s: float) -> Vector:
-        """Unit vectors float32 `[n, dim]`, checked to come from the bound encoder."""
-        if not texts:
-            return np.empty((0, 0), np.float32)
-        results = await call("the Embedder", self.embedder.to_async.embed, timeout_s, list(texts))
-        expected = self._info.fingerprint if self._info else None
-        strangers = {result.fingerprint for result in results} - {expected}
+    async def _running_encoders(self) -> Sequence[EncoderInfo]:
+        """The encoders that the Embedder runs: its model's, then its next model's."""
+        return await call("the Embedder", self.embedder.to_async.encoders, _config.embed_timeout_s)
+
+    async def _embed(self, texts: Sequence[EmbedItem], timeout_s: float, wanted: EncoderInfo | None = None) -> Vector:
+        """Unit vectors float32 `[n, dim]`, checked to come from `wanted`, or from the bound encoder."""
+        expected = wanted or self._info
+        if not texts or expected is None:
+            return np.empty((0, expected.dim if expected else 0), np.float32)
+        items = [item.model_copy(update={"encoder": expected.fingerprint}) for item in texts]
+        results = await call("the Embedder", self.embedder.to_async.embed, timeout_s, items)
+        strangers = {result.fingerprint for result in results} - {expected.fingerprint}
         if strangers:
             self._info = None
-            raise IndexMismatch(f"the Embedder now runs encoder {strangers.pop()}, the index belongs to {expected}")
+            raise IndexMismatch(f"the Embedder now runs encoder {strangers.pop()}, the index belongs to {expected.fingerprint}")
         return np.stack([unpack(result.vector) for result in results])
 
     # -- state -------------------------------------------------------------------------------------------------------------------
@@ -184,6 +302,8 @@ class Retriever:
     async def status(self) -> StoreStatus:
         """What the store holds, and why it can't answer where it can't."""
         status = await asyncio.to_thread(self._engine.status)
+        if self._reindexing is not None:
+            status = status.model_copy(update={"reindex": self._reindexing.status})
         try:
             info = await self._bound_encoder()
         except EkibenError as error:
@@ -200,6 +320,26 @@ class Retriever:
             log.error(error.message, extra={"code": error.code})
             return False
         return True
+
+
+def _groups(documents: Sequence[SplitDocument]) -> Iterator[list[SplitDocument]]:
+    """Documents that are embedded in one call, so that those of the group before are stored while the rest waits."""
+    group: list[SplitDocument] = []
+    for document in documents:
+        if group and sum(len(one.chunks) for one in [*group, document]) > GROUP_CHUNKS:
+            yield group
+            group = []
+        group.append(document)
+    if group:
+        yield group
+
+
+def _starts(texts: Sequence[str]) -> range:
+    return range(0, len(texts), GROUP_CHUNKS)
+
+
+def _passages(texts: Sequence[str]) -> list[EmbedItem]:
+    return [EmbedItem(text=text) for text in texts]
 
 
 def _unchanged(document: SplitDocument) -> DocumentResult:

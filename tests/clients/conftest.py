@@ -2,12 +2,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from clients import cli
+from clients import cli, connection, http_client
 from clients.http_client import EkibenClient
 from tests.clients.fake_gateway import FakeGateway
 
@@ -55,16 +54,16 @@ def gateway() -> FakeGateway:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that retries would have waited; nothing really waits."""
+    """The seconds that retries and polls would have waited; nothing really waits."""
     slept: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr(connection, "_wait", lambda _, seconds: slept.append(seconds))
     return slept
 
 
 @pytest.fixture
 def run_cli(gateway: FakeGateway, waits: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs `ekiben` in this process, against the fake gateway."""
-    monkeypatch.setattr(cli, "_client", lambda url: EkibenClient(url, transport=httpx.MockTransport(gateway)))
+    monkeypatch.setattr(http_client, "EkibenClient", lambda url, **given: EkibenClient(url, **given, transport=httpx.MockTransport(gateway)))
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr("sys.argv", ["ekiben", *arguments])

@@ -1,27 +1,39 @@
 """A gateway in memory, behind the `transport` of EkibenClient."""
 
 import json
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
 import httpx
+from pydantic import BaseModel
 
-from core.errors import DocumentNotFound, EkibenError, ErrorBody
+from core.errors import CollectionNotFound, DocumentNotFound, EkibenError, ErrorBody, ErrorInfo, JobNotFound
 from core.schemas import (
     AddResponse,
     Answer,
     ChannelScores,
     Citation,
+    Collection,
+    CollectionDeleted,
+    CollectionList,
+    CollectionSettings,
+    Compaction,
     DeleteResponse,
     Document,
+    DocumentCounts,
     DocumentPage,
     DocumentResult,
     DocumentSummary,
+    Job,
+    JobPage,
     Passage,
+    ReindexStatus,
     SearchResponse,
     ServiceStatus,
     StoredDocument,
+    StoreStatus,
 )
 
 PASSAGE = Passage(
@@ -58,7 +70,11 @@ def error_answer(error: EkibenError, headers: dict[str, str] | None = None) -> h
 
 
 class FakeGateway:
-    """Keeps documents. `failures` are answered or raised first, one a request, before anything works."""
+    """Keeps documents. `failures` are answered or raised first, one a request, before anything works.
+
+    A batch with more than `sync_chars` characters becomes a job, which is finished when it has been asked for `polls` times. What a reindexing
+    says of itself stands in `reindexing`, one state a question.
+    """
 
     def __init__(self, failures: Iterable[httpx.Response | Exception] = ()) -> None:
         self.failures = list(failures)
@@ -66,16 +82,26 @@ class FakeGateway:
         self.requests: list[httpx.Request] = []
         self.batches: list[list[Document]] = []
         self.ready = True
+        self.sync_chars = 500_000
+        self.polls = 3
+        self.jobs: dict[str, Job] = {}
+        self.collections: dict[str, CollectionSettings] = {}
+        self.reindexing: list[ReindexStatus | None] = []
+        self._lock = threading.Lock()
+
+    @property
+    def writes(self) -> list[str]:
+        """Methods of the requests that change something."""
+        return [request.method for request in self.requests if request.method != "GET"]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        if self.failures:
-            failure = self.failures.pop(0)
-            if isinstance(failure, Exception):
-                raise failure
-            return failure
+        with self._lock:
+            self.requests.append(request)
+            failure = self.failures.pop(0) if self.failures else None
+        if isinstance(failure, Exception):
+            raise failure
         path = unquote(request.url.raw_path.decode().partition("?")[0])
-        return self._route(request.method, path)(request)
+        return failure or self._route(request.method, path)(request)
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -87,22 +113,83 @@ class FakeGateway:
         routes: dict[tuple[str, str], Callable[[httpx.Request], httpx.Response]] = {
             ("POST", "/v1/answer"): lambda _: _ok(ANSWER),
             ("POST", "/v1/search"): lambda _: _ok(SearchResponse(passages=(PASSAGE,))),
-            ("GET", "/v1/status"): lambda _: _ok(ServiceStatus(version="1", ready=self.ready, store=None, generator=None)),
+            ("GET", "/v1/status"): self._status,
+            ("GET", "/v1/jobs"): self._list_jobs,
+            ("GET", "/v1/collections"): lambda _: _ok(CollectionList(collections=tuple(map(self._collection, sorted(self.collections))))),
+            ("POST", "/v1/compact"): lambda _: _ok(Compaction(bytes_before=2_000_000, bytes_after=1_000_000, vectors_dropped=5)),
+            ("POST", "/v1/reindex"): lambda _: _ok(self.reindexing[0], 202),
             ("POST", "/v1/documents"): self._add,
             ("GET", "/v1/documents"): self._list,
         }
+        if path.startswith("/v1/jobs/"):
+            return lambda _: self._job(path.removeprefix("/v1/jobs/"))
+        if path.startswith("/v1/collections/"):
+            return lambda request: self._change_collection(request, path.removeprefix("/v1/collections/"))
         identifier = path.removeprefix("/v1/documents/")
         one = {"GET": self._get, "DELETE": self._delete}.get(method)
         return routes.get((method, path)) or (lambda request: one(request, identifier) if one else httpx.Response(404))
 
     def _add(self, request: httpx.Request) -> httpx.Response:
+        if request.headers["content-type"].startswith("multipart/"):
+            return _ok(self._start_job(DocumentCounts(created=1), ()), 202)
         body = json.loads(request.content)
         batch = [Document.model_validate(one) for one in body["documents"]]
-        self.batches.append(batch)
-        return _ok(AddResponse(documents=tuple(self._put((body["collection"], one.id), one) for one in batch)))
+        with self._lock:
+            self.batches.append(batch)
+            results = tuple(self._put((body["collection"], one.id), one) for one in batch)
+        if sum(len(one.text) for one in batch) > self.sync_chars:
+            counts = {state: sum(result.state == state for result in results) for state in DocumentCounts.model_fields}
+            return _ok(self._start_job(DocumentCounts(**counts), [result for result in results if result.error]), 202)
+        return _ok(AddResponse(documents=results))
+
+    def _start_job(self, counts: DocumentCounts, errors: Iterable[DocumentResult]) -> Job:
+        job = Job(
+            id=f"job_{len(self.jobs)}",
+            collection="default",
+            state="done",
+            created_at="2026-01-01",
+            items=1,
+            items_done=1,
+            documents=counts,
+            errors=tuple(errors),
+        )
+        self.jobs[job.id] = job
+        return job.model_copy(update={"state": "queued", "items_done": 0, "documents": DocumentCounts(), "errors": ()})
+
+    def _job(self, path: str) -> httpx.Response:
+        identifier, _, cancelling = path.partition("/")
+        if identifier not in self.jobs:
+            return error_answer(JobNotFound(f"there is no job {identifier!r}"))
+        if cancelling:
+            self.jobs[identifier] = self.jobs[identifier].model_copy(update={"state": "cancelled"})
+        self.polls -= 1
+        return _ok(self.jobs[identifier] if cancelling or self.polls <= 0 else self.jobs[identifier].model_copy(update={"state": "running"}))
+
+    def _list_jobs(self, request: httpx.Request) -> httpx.Response:
+        start, limit = int(request.url.params.get("cursor", 0)), int(request.url.params["limit"])
+        jobs = [job for job in self.jobs.values() if request.url.params.get("state") in (None, job.state)]
+        return _ok(JobPage(jobs=tuple(jobs[start : start + limit]), next=str(start + limit) if start + limit < len(jobs) else None))
+
+    def _collection(self, name: str) -> Collection:
+        return Collection(name=name, settings=self.collections[name], documents=2, chunks=5, created_at="2026-01-01")
+
+    def _change_collection(self, request: httpx.Request, name: str) -> httpx.Response:
+        if request.method == "PUT":
+            self.collections[name] = CollectionSettings.model_validate_json(request.content)
+            return _ok(self._collection(name))
+        if self.collections.pop(name, None) is None:
+            return error_answer(CollectionNotFound(f"there is no collection {name!r}"))
+        return _ok(CollectionDeleted(name=name, documents=2, chunks=5))
+
+    def _status(self, _: httpx.Request) -> httpx.Response:
+        reindex = self.reindexing.pop(0) if self.reindexing else None
+        store = StoreStatus(documents=1, chunks=2, collections={}, index_version=3, reindex=reindex)
+        return _ok(ServiceStatus(version="1", ready=self.ready, store=store, generator=None))
 
     def _put(self, key: tuple[str, str], document: Document) -> DocumentResult:
         state = "created" if key not in self.stored else "unchanged" if self.stored[key] == document else "updated"
+        if "POISON" in document.text:
+            return DocumentResult(id=document.id, state="failed", error=ErrorInfo(code="document_empty", message="poison"))
         self.stored[key] = document
         return DocumentResult.model_validate({"id": document.id, "state": state, "chunks": 1})
 
@@ -116,7 +203,7 @@ class FakeGateway:
 
     def _row(self, collection: str, identifier: str) -> DocumentSummary:
         document = self.stored[collection, identifier]
-        facts = {"chars": len(document.text), "chunks": 1, "content_hash": "0", "added_at": "2026-01-01"}
+        facts = {"chars": len(document.text), "chunks": 1, "content_hash": document.hash_content(), "added_at": "2026-01-01"}
         return DocumentSummary.model_validate(document.model_dump(include={"id", "title", "metadata"}) | {"collection": collection} | facts)
 
     def _get(self, request: httpx.Request, identifier: str) -> httpx.Response:
@@ -133,5 +220,6 @@ class FakeGateway:
         return _ok(DeleteResponse(id=identifier, collection=collection, chunks=1))
 
 
-def _ok(model: AddResponse | Answer | DeleteResponse | DocumentPage | SearchResponse | ServiceStatus | StoredDocument) -> httpx.Response:
-    return httpx.Response(200, content=model.model_dump_json())
+def _ok(model: BaseModel | None, status: int = 200) -> httpx.Response:
+    assert model is not None
+    return httpx.Response(status, content=model.model_dump_json())

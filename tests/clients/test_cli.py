@@ -8,11 +8,23 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clients import cli
-from clients.cli import ExitCode
-from clients.http_client import DEFAULT_URL, MAX_ATTEMPTS, EkibenClient
-from core.errors import DependencyUnavailable, DocumentNotFound, IndexMismatch, Internal, InvalidRequest, Overloaded
-from core.schemas import DEFAULT_COLLECTION, DEFAULT_TOP_K, MAX_TOP_K, AnswerRequest, Document
+from clients.commands import options, questions, server
+from clients.connection import DEFAULT_URL
+from clients.exit_codes import ExitCode
+from clients.http_client import EkibenClient
+from core.errors import DependencyUnavailable, DocumentEmpty, DocumentNotFound, IndexMismatch, Internal, InvalidRequest, Overloaded, ReindexConflict
+from core.schemas import (
+    DEFAULT_COLLECTION,
+    DEFAULT_TOP_K,
+    MAX_TOP_K,
+    AnswerRequest,
+    CollectionSettings,
+    Document,
+    DocumentCounts,
+    DocumentResult,
+    ReindexStatus,
+    SearchResponse,
+)
 from core.settings import load_settings
 from tests.clients.conftest import Run
 from tests.clients.fake_gateway import ANSWER, PASSAGE, FakeGateway, error_answer
@@ -111,7 +123,7 @@ def test_a_wrong_command_line_is_refused_before_anything_is_asked(run_cli: Run, 
 def test_each_kind_of_error_has_its_exit_status_and_stdout_stays_empty(
     run_cli: Run, gateway: FakeGateway, failure: httpx.Response | Exception, code: ExitCode, arguments: list[str]
 ) -> None:
-    gateway.failures = [failure] * MAX_ATTEMPTS
+    gateway.failures = [failure] * 50
     done = run_cli(*arguments)
     assert (done.exit_code, done.out) == (code, "")
     assert done.err.startswith("ekiben: ")
@@ -150,7 +162,108 @@ def test_status_says_by_its_exit_status_whether_all_parts_are_ready(run_cli: Run
     assert run_cli("status").exit_code == ExitCode.OK
     gateway.ready = False
     done = run_cli("status")
-    assert (done.exit_code, done.out) == (ExitCode.SERVER_ERROR, "Ekiben 1: NOT ready\n")
+    assert (done.exit_code, done.out.splitlines()[0]) == (ExitCode.SERVER_ERROR, "Ekiben 1: NOT ready")
+
+
+# -- jobs, collections, maintenance -----------------------------------------------------------------------------------------------
+
+
+def test_files_are_uploaded_as_a_job_that_can_be_waited_for(run_cli: Run, folder: Path, waits: list[float]) -> None:
+    done = run_cli("upload", str(folder / "a.txt"), str(folder / "b.md"), "--fields", "text=body")
+    assert done.exit_code == ExitCode.OK
+    assert done.out.startswith("job_0\tqueued\t")
+    assert waits == []
+    done = run_cli("upload", str(folder / "a.txt"), "--wait", "--json")
+    assert (json.loads(done.out)["state"], len(waits)) == ("done", 2)
+    assert "job_1" in done.err
+
+
+def test_an_upload_with_failed_documents_ends_with_their_names_and_an_exit_status(run_cli: Run, folder: Path, gateway: FakeGateway) -> None:
+    failed = DocumentResult(id="a.txt", state="failed", error=DocumentEmpty("holds no text").info())
+    start = gateway._start_job
+    gateway._start_job = lambda *_: start(DocumentCounts(failed=1), [failed])  # type: ignore[method-assign]
+    done = run_cli("upload", str(folder / "a.txt"), "--wait")
+    assert done.exit_code == ExitCode.SOME_FAILED
+    assert "failed a.txt: holds no text (document_empty)" in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["missing.txt"], ["."], ["a.txt", "sub/a.txt"], ["a.txt", "--fields", "body"], ["a.txt", "--fields", "txt=body"]]
+)
+def test_an_upload_of_what_can_not_be_sent_is_a_wrong_command_line(
+    run_cli: Run, folder: Path, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "sub/a.txt").write_text("x")
+    done = run_cli("upload", *arguments)
+    assert (done.exit_code, gateway.requests) == (ExitCode.USAGE, [])
+
+
+def test_jobs_are_listed_shown_and_cancelled(run_cli: Run, folder: Path, gateway: FakeGateway) -> None:
+    for _ in range(3):
+        run_cli("upload", str(folder / "a.txt"))
+    gateway.polls = 0
+    assert [json.loads(line)["id"] for line in run_cli("jobs", "list", "--limit", "2", "--json").out.splitlines()] == ["job_0", "job_1"]
+    assert run_cli("jobs", "show", "job_1").out.startswith("job_1\tdone\t")
+    assert run_cli("jobs", "cancel", "job_1").out.startswith("job_1\tcancelled\t")
+    assert run_cli("jobs", "list", "--state", "cancelled").out.startswith("job_1\t")
+    assert run_cli("jobs", "show", "none").exit_code == ExitCode.REFUSED
+    assert run_cli("jobs", "list", "--state", "new").exit_code == ExitCode.USAGE
+
+
+def test_collections_are_created_listed_and_deleted_after_a_question(run_cli: Run, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        run_cli("collections", "create", "mine", "--chunk-tokens", "64", "--overlap-tokens", "8", "--description", "Mails").exit_code == ExitCode.OK
+    )
+    assert gateway.collections["mine"] == CollectionSettings(description="Mails", chunk_tokens=64, overlap_tokens=8)
+    assert run_cli("collections", "list").out.startswith("mine\t2 documents\t5 chunks")
+    for answer in ("n\n", ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        assert run_cli("collections", "delete", "mine").exit_code != ExitCode.OK
+        assert list(gateway.collections) == ["mine"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert run_cli("collections", "delete", "mine").out.strip() == "deleted mine (2 documents, 5 chunks)"
+    assert run_cli("collections", "delete", "mine", "--yes").exit_code == ExitCode.REFUSED
+
+
+def test_compact_prints_its_receipt(run_cli: Run) -> None:
+    out = run_cli("compact").out
+    assert "2,000,000 bytes before" in out
+    assert "5 deleted vectors" in out
+    assert json.loads(run_cli("compact", "--json").out)["vectors_dropped"] == 5
+
+
+def _reindex(done: int, state: str = "running") -> ReindexStatus:
+    error = Internal("the model is gone").info() if state == "failed" else None
+    return ReindexStatus.model_validate({"state": state, "target": "t", "documents_done": done, "documents_total": 2, "error": error})
+
+
+@pytest.mark.parametrize("runs_already", [False, True])
+def test_a_reindexing_is_followed_until_it_is_done(run_cli: Run, gateway: FakeGateway, waits: list[float], runs_already: bool) -> None:
+    gateway.reindexing = [_reindex(0), _reindex(1), _reindex(1), None]
+    gateway.failures = [error_answer(ReindexConflict("another one runs"))] if runs_already else []
+    done = run_cli("reindex")
+    assert done.exit_code == ExitCode.OK
+    assert (gateway.reindexing, gateway.writes) == ([], ["POST"])
+    assert waits
+
+
+def test_a_reindexing_that_fails_or_is_not_needed_says_so(run_cli: Run, gateway: FakeGateway) -> None:
+    gateway.reindexing = [_reindex(0), _reindex(1, "failed")]
+    done = run_cli("reindex")
+    assert done.exit_code == ExitCode.SOME_FAILED
+    assert "the model is gone" in done.err
+    gateway.failures = [error_answer(ReindexConflict("the index belongs to the running encoder already"))]
+    done = run_cli("reindex")
+    assert (done.exit_code, done.err) == (ExitCode.REFUSED, "ekiben: the index belongs to the running encoder already\n")
+
+
+def test_status_shows_a_reindexing_and_a_passage_its_section(run_cli: Run, gateway: FakeGateway) -> None:
+    gateway.reindexing = [_reindex(1)]
+    assert "1 of 2 documents" in run_cli("status").out
+    found = SearchResponse(passages=(PASSAGE.model_copy(update={"headings": ("Railways", "Gauge")}),))
+    gateway.failures = [httpx.Response(200, content=found.model_dump_json())]
+    assert "Railways > Gauge" in run_cli("search", "What?").out
 
 
 # -- configuration and defaults ---------------------------------------------------------------------------------------------------
@@ -180,17 +293,17 @@ def _default(function: object, parameter: str) -> object:
 
 
 def test_defaults_that_are_written_twice_for_speed_agree() -> None:
-    assert cli._DEFAULT_URL == DEFAULT_URL == _default(EkibenClient, "url")
-    assert cli._DEFAULT_COLLECTION == DEFAULT_COLLECTION
+    assert options.DEFAULT_URL == DEFAULT_URL == _default(EkibenClient, "url")
+    assert options.DEFAULT_COLLECTION == DEFAULT_COLLECTION
     request = AnswerRequest(question="x")
-    for command in (cli.ask, cli.search):
+    for command in (questions.ask, questions.search):
         assert (_default(command, "top_k"), _default(command, "mode")) == (DEFAULT_TOP_K, request.mode)
         assert _default(command, "collection") == request.collections
-    (option,) = cli.TopK.__metadata__
+    (option,) = questions.TopK.__metadata__
     assert (option.min, option.max) == (1, MAX_TOP_K)
     settings = load_settings().gateway
     assert f"http://{settings.host}:{settings.port}" == DEFAULT_URL
-    assert (_default(cli.demo, "host"), _default(cli.demo, "port")) == (settings.host, settings.port)
+    assert (_default(server.demo, "host"), _default(server.demo, "port")) == (settings.host, settings.port)
 
 
 def test_every_exit_status_is_explained() -> None:

@@ -8,28 +8,29 @@ from pathlib import Path
 import pytest
 
 from clients import serving
-from clients.cli import ExitCode
+from clients.exit_codes import ExitCode
 from clients.serving import serve
 from core.errors import AddressInUse, InvalidSettings, StoreLocked
-from core.settings import Settings
+from core.settings import Settings, load_settings
+from services.gateway.jobs.queue import JobQueue
 from tests.clients.conftest import Run
 
 ROOT = Path(__file__).parents[2]
 _HOLD_STORE = """
 import pathlib, sys
-from services.retriever.database import Database
-database = Database.open(pathlib.Path(sys.argv[1]))
-print("held", flush=True)
-sys.stdin.read()
-database.close()
+from services.retriever.folder import DataFolder
+with DataFolder.open(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
 """
 
 
 @pytest.fixture(autouse=True)
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, Path]]:
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Settings, Path]]:
     """What would have been started, had the checks passed."""
     calls: list[tuple[Settings, Path]] = []
     monkeypatch.setattr(serving, "_run", lambda settings, data_dir: calls.append((settings, data_dir)))
+    monkeypatch.setenv("EKIBEN_JOBS__DATA_DIR", str(tmp_path / "default-jobs"))
     return calls
 
 
@@ -54,6 +55,26 @@ def test_the_flags_reach_the_processes_of_the_services(started: list[tuple[Setti
     assert (settings.gateway.port, data_dir) == (free_port, tmp_path / "data")
     assert os.environ["EKIBEN_GATEWAY__PORT"] == str(free_port)
     assert os.environ["EKIBEN_RETRIEVER__DATA_DIR"] == str(tmp_path / "data")
+
+
+def test_a_data_folder_on_the_command_line_holds_the_jobs_as_well(
+    started: list[tuple[Settings, Path]], run_cli: Run, free_port: int, tmp_path: Path
+) -> None:
+    assert run_cli("serve", "--port", str(free_port), "--data", str(tmp_path / "data")).exit_code == 0
+    assert len(started) == 1
+    assert os.environ["EKIBEN_RETRIEVER__DATA_DIR"] == str(tmp_path / "data")
+    assert os.environ["EKIBEN_JOBS__DATA_DIR"] == str(tmp_path / "data" / "jobs")
+
+
+def test_jobs_that_another_process_works_on_are_refused(started: list[tuple[Settings, Path]], free_port: int, tmp_path: Path) -> None:
+    limits = load_settings().jobs.model_copy(update={"data_dir": tmp_path / "jobs"})
+    queue = JobQueue.open(limits)
+    try:
+        with pytest.raises(StoreLocked, match="jobs"):
+            serve({"gateway": {"port": free_port}, "retriever": {"data_dir": tmp_path}, "jobs": {"data_dir": tmp_path / "jobs"}})
+    finally:
+        queue.close()
+    assert started == []
 
 
 def test_the_data_folder_does_not_depend_on_where_a_service_runs(free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

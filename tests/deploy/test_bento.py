@@ -84,4 +84,4 @@ def test_it_serves_its_own_code_stores_a_document_and_answers_from_it(server: Se
     assert "horse" in answer.answer
     assert answer.citations
     assert all(citation.verified and TEXT[citation.start : citation.end] == citation.quote for citation in answer.citations)
-    assert (server.data / "ekiben.db").is_file()
+    assert (server.data / "store-1.db").is_file()

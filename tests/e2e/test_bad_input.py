@@ -11,6 +11,7 @@ from clients.http_client import EkibenClient
 from core.errors import all_errors
 from core.schemas import Document, SearchRequest
 from services.retriever import integrity
+from tests.e2e.conftest import finished
 from tests.servers import Server, command, ekiben, free_port
 
 JSON = {"Content-Type": "application/json"}
@@ -94,15 +95,14 @@ def test_bad_files_fail_alone(server: Server):
         ("files", ("music.mp3", b"ID3")),
         ("files", ("../../good.txt", b"The signal box at Little Wobbleton has nine levers.")),
     ]
-    results = httpx.post(f"{server.url}/v1/documents", files=files, timeout=60).json()["documents"]
-    told = {result["id"]: result["error"]["code"] if result["error"] else result["state"] for result in results}
-    assert told == {
+    job = finished(server, httpx.post(f"{server.url}/v1/documents", files=files, timeout=60))
+    assert {result["id"]: result["error"]["code"] for result in job["errors"]} == {
         "fake.pdf": "document_unreadable",
         "empty.txt": "document_empty",
         "binary.txt": "document_unreadable",
         "music.mp3": "unsupported_format",
-        "good.txt": "created",
     }
+    assert job["documents"] == {"created": 1, "updated": 0, "unchanged": 0, "failed": 4}
     httpx.delete(f"{server.url}/v1/documents/good.txt").raise_for_status()
 
 

@@ -11,7 +11,7 @@ import httpx
 
 from clients.http_client import EkibenClient
 from core.schemas import AnswerRequest, SearchRequest
-from tests.e2e.conftest import SAMPLE
+from tests.e2e.conftest import SAMPLE, finished
 from tests.servers import ROOT, Server, command, ekiben, free_port
 
 
@@ -72,7 +72,7 @@ def test_second_ingest_changes_nothing(server: Server, client: EkibenClient):
 def test_uploaded_file_can_be_asked_about_and_is_gone_when_deleted(server: Server, client: EkibenClient):
     text = "# Bridge log\n\nThe Quillfeather viaduct was repainted in vermilion in 1931."
     uploaded = httpx.post(f"{server.url}/v1/documents", files={"files": ("bridge log.md", text)}, timeout=60)
-    assert uploaded.json()["documents"][0]["state"] == "created"
+    assert finished(server, uploaded)["documents"]["created"] == 1
     question = AnswerRequest(question="What colour was the Quillfeather viaduct repainted in?")
     assert "vermilion" in client.answer(question).answer
     client.delete("bridge log.md")

@@ -1,5 +1,6 @@
 """What every loader is given, and how every loader finishes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -14,14 +15,45 @@ from pipelines.ingestion.refusing import explain
 MAX_TITLE_LINE_CHARS = 120
 
 
+@dataclass
+class Budget:
+    """What may still be unpacked of one file. The archives inside it share the object, so it counts for all of them."""
+
+    files: int
+    bytes: int
+
+    @classmethod
+    def within(cls, limits: IngestionSettings) -> "Budget":
+        """The whole budget."""
+        return cls(limits.max_archive_files, limits.max_unpacked_bytes)
+
+    def take_files(self, count: int, name: str) -> None:
+        """Count the files of an archive. Raises DocumentTooLarge where they are too many."""
+        if count > self.files:
+            raise DocumentTooLarge(f"{name}: holds {count} files where {self.files} more are allowed (ingestion.max_archive_files); unpack it first")
+        self.files -= count
+
+    def take_bytes(self, count: int, name: str) -> None:
+        """Count bytes as they are unpacked. Raises DocumentTooLarge where they are too many."""
+        if count > self.bytes:
+            self.bytes = 0
+            raise DocumentTooLarge(f"{name}: unpacks to more than is allowed (ingestion.max_unpacked_bytes); unpack it first, or raise the limit")
+        self.bytes -= count
+
+
 @dataclass(frozen=True)
 class Source:
-    """A file in memory. As a string it is the name that messages use. `fields` is for formats that hold JSON."""
+    """A file in memory. As a string it is the name that messages use.
+
+    `fields` is for formats that hold JSON; `depth` counts the archives and mails around the file.
+    """
 
     id: str
     name: str
     content: bytes
+    budget: Budget
     fields: FieldMap = field(default_factory=FieldMap)
+    depth: int = 0
 
     def __str__(self) -> str:
         return printable(self.name)
@@ -41,6 +73,7 @@ class Extract:
     page_starts: tuple[int, ...] = ()
     headings: tuple[Heading, ...] = ()
     blocks: tuple[Block, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def finish(source: Source, format_name: str, extract: Extract, limits: IngestionSettings) -> Document:
@@ -57,7 +90,7 @@ def finish(source: Source, format_name: str, extract: Extract, limits: Ingestion
             id=source.id,
             title=title[:MAX_TITLE_CHARS].rstrip(),
             text=extract.text,
-            metadata={"source": str(source), "format": format_name},
+            metadata={"source": str(source), "format": format_name, **extract.metadata},
             page_starts=extract.page_starts,
             headings=extract.headings,
             blocks=extract.blocks,

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.errors import DocumentEmpty, EncoderChanged, StorageFull
+from core.errors import DependencyUnavailable, DocumentEmpty, DocumentNotFound, EncoderChanged, StorageFull
 from core.schemas import (
     Chunk,
+    Collection,
+    CollectionRef,
+    CollectionSettings,
     DeleteResponse,
     Document,
     DocumentPage,
@@ -15,38 +18,59 @@ from core.schemas import (
     EncoderInfo,
     ListRequest,
     SplitDocument,
+    StageRequest,
+    StageResponse,
     StoredDocument,
 )
-from pipelines.ingestion.ingest import IngestDocuments
+from pipelines.ingestion.ingest import STAGE_CHUNKS, IngestDocuments
 from pipelines.ingestion.refusing import refuse
 from pipelines.ingestion.splitting import TokenSplitter
 
 
 class MemoryStore:
-    """A store that keeps what it is given; raises the `failures` first, one a call."""
+    """A store that keeps what it is given. `failures` are raised by the first calls of `add`, one each; None lets a call pass."""
 
-    def __init__(self, *failures: Exception) -> None:
+    def __init__(self, *failures: Exception | None, sizes: dict[str, CollectionSettings] | None = None) -> None:
         self.failures = list(failures)
+        self.sizes = sizes or {}
         self.calls: list[tuple[SplitDocument, ...]] = []
+        self.staged: list[StageRequest] = []
+        self.asked: list[str] = []
+        self.kept: dict[str, SplitDocument] = {}
 
     async def add(self, documents: Sequence[SplitDocument]) -> Sequence[DocumentResult]:
         self.calls.append(tuple(documents))
-        if self.failures:
-            raise self.failures.pop(0)
-        return [DocumentResult(id=item.document.id, state="created", chunks=len(item.chunks)) for item in documents]
+        if self.failures and (failure := self.failures.pop(0)):
+            raise failure
+        return [self._keep(item) for item in documents]
+
+    def _keep(self, item: SplitDocument) -> DocumentResult:
+        before = self.kept.get(item.document.id)
+        self.kept[item.document.id] = item
+        same = before is not None and before.document.hash_content() == item.document.hash_content()
+        return DocumentResult(id=item.document.id, state="unchanged" if same else "created", chunks=len(item.chunks))
+
+    async def stage(self, request: StageRequest) -> StageResponse:
+        self.staged.append(request)
+        return StageResponse(embedded=len(request.texts))
+
+    async def collection(self, ref: CollectionRef) -> Collection:
+        self.asked.append(ref.name)
+        settings = self.sizes.get(ref.name, CollectionSettings())
+        return Collection(name=ref.name, settings=settings, documents=0, chunks=0, created_at="2025-01-01T00:00:00Z")
 
     async def delete(self, ref: DocumentRef) -> DeleteResponse:
         raise NotImplementedError
 
     async def get(self, ref: DocumentRef) -> StoredDocument:
-        raise NotImplementedError
+        if ref.id not in self.kept:
+            raise DocumentNotFound(f"no document {ref.id!r}")
+        item = self.kept[ref.id]
+        stored = {"collection": ref.collection, "content_hash": item.document.hash_content(), "chunks": len(item.chunks), "added_at": "now"}
+        return StoredDocument.model_validate(item.document.model_dump() | stored)
 
     async def list(self, request: ListRequest) -> DocumentPage:
         raise NotImplementedError
-
-    @property
-    def kept(self) -> dict[str, SplitDocument]:
-        return {item.document.id: item for item in self.calls[-1]}
 
 
 class ChangedStore(MemoryStore):
@@ -85,6 +109,19 @@ def codes(results: Sequence[DocumentResult]) -> list[str | None]:
     return [result.error.code if result.error else None for result in results]
 
 
+def heading(start: int, level: int = 1) -> dict[str, object]:
+    return {"start": start, "level": level, "text": "Heading"}
+
+
+def block(start: int, end: int) -> dict[str, object]:
+    return {"start": start, "end": end, "kind": "table"}
+
+
+def words(chunks: int) -> str:
+    """A text that the splitter of `limits` cuts into about as many chunks."""
+    return "Ten words, each of them one token, make a sentence. " * (2 * chunks)
+
+
 async def test_a_document_is_split_and_stored_in_its_collection(ingest, store, encoder):
     [result] = await ingest([{"id": "a", "title": "Ekiben", "text": "A boxed meal. " * 40, "metadata": {"year": 1885}}], "meals")
     kept = store.kept["a"]
@@ -119,7 +156,13 @@ async def test_a_bad_document_fails_alone_and_in_its_place(ingest, store):
         ({"id": "a", "text": "t", "metadata": {"x": [1]}}, "a", "invalid_request", "metadata.x: "),
         ({"id": "a", "text": "t", "page_starts": [0, 5]}, "a", "invalid_request", "page_starts: "),
         ({"id": "a", "text": "text", "page_starts": [2, 1]}, "a", "invalid_request", "page_starts: "),
-        ({"id": "a", "text": "text", "page_starts": [-1]}, "a", "invalid_request", "page_starts: "),
+        ({"id": "a", "text": "text", "page_starts": [-1]}, "a", "invalid_request", "page_starts: -1 comes after 0; its offsets have to rise"),
+        ({"id": "a", "text": "text", "headings": [heading(5)]}, "a", "invalid_request", "headings: 5 is behind the end of the text; "),
+        ({"id": "a", "text": "text", "headings": [heading(2), heading(1)]}, "a", "invalid_request", "headings: 1 comes after 2; "),
+        ({"id": "a", "text": "text", "headings": [heading(0, level=0)]}, "a", "invalid_request", "headings.0.level: "),
+        ({"id": "a", "text": "text", "blocks": [block(0, 5)]}, "a", "invalid_request", "blocks: 5 is behind the end of the text; "),
+        ({"id": "a", "text": "text", "blocks": [block(3, 2)]}, "a", "invalid_request", "blocks: 2 comes after 3; "),
+        ({"id": "a", "text": "text", "blocks": [block(0, 3), block(2, 4)]}, "a", "invalid_request", "blocks: 2 comes after 3; "),
         ({"id": "a", "text": ""}, "a", "document_empty", "text: "),
         ({"id": "a", "text": "\x00\ufeff\x01"}, "a", "document_empty", "text: "),
         ({"id": "a", "text": "x" * 500_001}, "a", "document_too_large", "500001 characters are above the limit of 500000"),
@@ -190,7 +233,7 @@ async def test_requests_that_meet_a_change_together_ask_once(encoder, limits):
     store = ChangedStore()
     encoders = Encoders(encoder, encoder.model_copy(update={"fingerprint": "new"}))
     ingest = IngestDocuments(store, encoders, limits)
-    await ingest._current_splitter()
+    await ingest._splitters.current(CollectionSettings())
     await asyncio.gather(*(ingest([{"id": str(n), "text": "t"}], "default") for n in range(3)))
     assert encoders.asked == 2
 
@@ -205,6 +248,73 @@ async def test_an_encoder_that_changes_again_is_the_callers_turn(encoder, limits
 async def test_what_befalls_the_store_is_raised(encoder, limits):
     with pytest.raises(StorageFull):
         await IngestDocuments(MemoryStore(StorageFull("disk")), Encoders(encoder), limits)([{"id": "a", "text": "t"}], "default")
+
+
+async def test_a_collection_with_sizes_of_its_own_is_split_by_them(encoder, limits):
+    store = MemoryStore(sizes={"wide": CollectionSettings(chunk_tokens=200, overlap_tokens=0)})
+    encoders = Encoders(encoder)
+    ingest = IngestDocuments(store, encoders, limits)
+    [narrow] = await ingest([{"id": "a", "text": words(20)}], "default")
+    [wide] = await ingest([{"id": "a", "text": words(20)}], "wide")
+    assert wide.chunks * 4 < narrow.chunks
+    assert store.asked == ["default", "wide"]
+    assert encoders.asked == 1
+
+
+async def test_documents_go_to_the_store_in_groups_that_one_call_can_embed(ingest, store):
+    raw = [{"id": str(n), "text": words(chunks)} for n, chunks in enumerate([150, 200, 100, 300, 1, 1])]
+    raw.insert(2, {"id": "bad"})
+    results = await ingest(raw, "default")
+    assert [result.id for result in results] == ["0", "1", "bad", "2", "3", "4", "5"]
+    assert [result.chunks for result in results if not result.error] == [len(item.chunks) for call in store.calls for item in call]
+    sizes = [sum(len(item.chunks) for item in call) for call in store.calls]
+    assert len(sizes) > 1
+    assert max(sizes) <= STAGE_CHUNKS
+    assert all(size + len(after[0].chunks) > STAGE_CHUNKS for size, after in zip(sizes, store.calls[1:], strict=False))
+    assert store.asked == ["default"]
+    assert not store.staged
+
+
+async def test_a_large_document_is_staged_slice_by_slice_before_it_is_added_alone(ingest, store, encoder, limits):
+    results = await ingest([{"id": "a", "text": "small"}, {"id": "b", "title": "Big", "text": words(900)}, {"id": "c", "text": "small"}], "default")
+    assert [[item.document.id for item in call] for call in store.calls] == [["a"], ["b"], ["c"]]
+    assert results[1].chunks > STAGE_CHUNKS
+    assert max(len(request.texts) for request in store.staged) <= 256
+    window = TokenSplitter(encoder, limits).window
+    passages = [window.passage_text("Big", chunk.headings, chunk.text) for chunk in store.kept["b"].chunks]
+    assert [text for request in store.staged for text in request.texts] == passages
+    assert {request.encoder for request in store.staged} == {encoder.fingerprint}
+
+
+async def test_a_large_document_that_is_stored_already_is_not_staged_again(ingest, store):
+    document = {"id": "a", "text": words(900)}
+    await ingest([document], "default")
+    store.staged.clear()
+    [result] = await ingest([document], "default")
+    assert result.state == "unchanged"
+    assert not store.staged
+    await ingest([document | {"title": "New"}], "default")
+    assert store.staged
+
+
+async def test_what_was_stored_before_an_error_is_unchanged_in_the_repeat(encoder, limits):
+    store = MemoryStore(None, DependencyUnavailable("the Embedder is gone"))
+    ingest = IngestDocuments(store, Encoders(encoder), limits)
+    raw = [{"id": str(n), "text": words(250)} for n in range(4)]
+    with pytest.raises(DependencyUnavailable):
+        await ingest(raw, "default")
+    kept = list(store.kept)
+    assert 0 < len(kept) < len(raw)
+    states = {result.id: result.state for result in await ingest(raw, "default")}
+    assert [name for name, state in states.items() if state == "unchanged"] == kept
+
+
+async def test_an_encoder_that_changes_between_groups_costs_the_rest_a_second_splitting(encoder, limits):
+    store = MemoryStore(None, EncoderChanged("the model changed"))
+    new = encoder.model_copy(update={"fingerprint": "new"})
+    results = await IngestDocuments(store, Encoders(encoder, new), limits)([{"id": str(n), "text": words(300)} for n in range(3)], "default")
+    assert [result.state for result in results] == ["created"] * 3
+    assert [(item.document.id, item.encoder) for item in store.kept.values()] == [("0", encoder.fingerprint), ("1", "new"), ("2", "new")]
 
 
 async def test_splitting_leaves_the_event_loop_free(ingest, monkeypatch):

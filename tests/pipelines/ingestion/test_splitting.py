@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from core.ports import Splits
-from core.schemas import Chunk, Document, EncoderInfo
+from core.schemas import Chunk, CollectionSettings, Document, EncoderInfo, Heading, SplitDocument
 from core.settings import IngestionSettings
 from pipelines.ingestion.splitting import TokenSplitter, page_at
 
@@ -33,7 +33,6 @@ UNITS = st.sampled_from([*TEXT_UNITS, *BLANK_UNITS, *MARKDOWN_UNITS])
 RUNS = st.lists(st.tuples(UNITS, st.integers(1, 60)), min_size=1, max_size=8).map(lambda runs: "".join(unit * times for unit, times in runs))
 TEXTS = (st.text(min_size=1, max_size=300) | RUNS).filter(lambda text: text.strip() != "")
 TITLES = st.sampled_from(["", "Ekiben", "駅弁の歴史", "A title that goes on " * 40, "x" * 900])
-FORMATS = st.sampled_from(["text", "markdown"])
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +40,8 @@ def splitter(any_encoder: EncoderInfo, limits: IngestionSettings) -> TokenSplitt
     return TokenSplitter(any_encoder, limits)
 
 
-def split(splitter: TokenSplitter, text: str, title: str = "", form: str = "text") -> tuple[Chunk, ...]:
-    return splitter.split(Document(id="d", title=title, text=text, metadata={"format": form}))
+def split(splitter: TokenSplitter, text: str, title: str = "") -> tuple[Chunk, ...]:
+    return splitter.split(Document(id="d", title=title, text=text))
 
 
 def assert_sound(splitter: TokenSplitter, text: str, title: str, chunks: tuple[Chunk, ...]) -> None:
@@ -53,24 +52,24 @@ def assert_sound(splitter: TokenSplitter, text: str, title: str, chunks: tuple[C
     reached = [0, *accumulate((chunk.end for chunk in chunks), max)]
     gaps = [text[end:start] for end, start in zip(reached, [*(chunk.start for chunk in chunks), len(text)], strict=True)]
     assert not "".join(gaps).strip()
-    passages = [splitter.window.passage_text(title, chunk.text) for chunk in chunks]
+    passages = [splitter.window.passage_text(title, chunk.headings, chunk.text) for chunk in chunks]
     assert max(splitter.window.count(passages)) <= splitter.window.tokens
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(text=TEXTS, title=TITLES, form=FORMATS)
-@example(text="x" * 50_000, title="Ekiben", form="text")
-@example(text="漢字仮名交" * 3_000, title="", form="text")
-@example(text="👩‍👩‍👧‍👦" * 2_000, title="", form="markdown")
-@example(text=".,;!" * 3_000, title="", form="text")
-@example(text="e" + "\u0301" * 5_000, title="", form="text")
-@example(text="a" + " \n" * 20_000 + "b", title="", form="text")
-@example(text="\t" * 3_000 + "a", title="", form="markdown")
-@example(text="a\n" * 5_000, title="", form="markdown")
-def test_chunks_are_sound_for_any_text(splitter, text, title, form):
+@given(text=TEXTS, title=TITLES)
+@example(text="x" * 50_000, title="Ekiben")
+@example(text="漢字仮名交" * 3_000, title="")
+@example(text="👩‍👩‍👧‍👦" * 2_000, title="")
+@example(text=".,;!" * 3_000, title="")
+@example(text="e" + "\u0301" * 5_000, title="")
+@example(text="a" + " \n" * 20_000 + "b", title="")
+@example(text="\t" * 3_000 + "a", title="")
+@example(text="a\n" * 5_000, title="")
+def test_chunks_are_sound_for_any_text(splitter, text, title):
     if splitter.encoder == "unigram" and "ﷺ" in text:
         text = text.replace("ﷺ", "f")  # one character, 18 tokens: see the test of what is larger than the window
-    assert_sound(splitter, text, title, split(splitter, text, title, form))
+    assert_sound(splitter, text, title, split(splitter, text, title))
 
 
 @settings(max_examples=60)
@@ -101,19 +100,13 @@ def test_what_is_larger_than_the_window_becomes_a_chunk_of_its_own(encoder, limi
     assert "!" in [chunk.text for chunk in chunks]
 
 
-def test_markdown_that_makes_the_library_panic_when_it_trims_is_split(encoder, limits):
+def test_a_text_that_made_the_library_panic_is_split(encoder, limits):
     tokenizer = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     narrow = encoder.model_copy(update={"tokenizer_json": tokenizer.to_str(), "max_tokens": 8})
     splitter = TokenSplitter(narrow, limits)
     text = "éé```\nc\n```\n\x85\x85- i\n- i\n- i\naaa"
-    assert_sound(splitter, text, "", split(splitter, text, form="markdown"))
-
-
-@pytest.mark.timeout(30)  # takes 3 s, or several minutes where the library gets the line as a whole
-@pytest.mark.parametrize("form", ["text", "markdown"])
-def test_a_line_without_end_is_split_in_linear_time(encoder, limits, form):
-    assert split(TokenSplitter(encoder, limits.model_copy(update={"chunk_tokens": 256})), "漢字仮名交" * 80_000, form=form)
+    assert_sound(splitter, text, "", split(splitter, text))
 
 
 def test_chunks_share_the_overlap(encoder, limits):
@@ -127,7 +120,7 @@ def test_chunks_share_the_overlap(encoder, limits):
 def test_chunks_use_the_room_they_have(encoder, limits):
     splitter = TokenSplitter(encoder, limits)
     chunks = split(splitter, "word " * 1_000, title="Ekiben")
-    sizes = splitter.window.count([splitter.window.passage_text("Ekiben", chunk.text) for chunk in chunks])
+    sizes = splitter.window.count([splitter.window.passage_text("Ekiben", (), chunk.text) for chunk in chunks])
     assert min(sizes[:-1]) >= splitter.window.tokens - 1
 
 
@@ -138,14 +131,6 @@ def test_a_cut_falls_between_paragraphs_where_it_can(encoder, limits):
     ]
     narrow = limits.model_copy(update={"chunk_tokens": 24, "overlap_tokens": 0})
     assert [chunk.text for chunk in split(TokenSplitter(encoder, narrow), "\n\n".join(paragraphs * 2))] == paragraphs * 2
-
-
-def test_a_markdown_heading_stays_with_its_section(encoder, limits):
-    words = "These are the words of a section, and there are quite a few."
-    text = f"{words}\n\n# One\n\n{words}\n\n# Two\n\n{words}"
-    narrow = limits.model_copy(update={"chunk_tokens": 24, "overlap_tokens": 0})
-    chunks = split(TokenSplitter(encoder, narrow), text, form="markdown")
-    assert [chunk.text for chunk in chunks] == [words, f"# One\n\n{words}", f"# Two\n\n{words}"]
 
 
 def test_a_chunk_knows_the_page_it_begins_on(encoder, limits):
@@ -164,6 +149,30 @@ def test_a_page_ends_where_the_next_begins(offset, page):
 
 def test_a_text_without_pages_has_none():
     assert page_at((), 3) is None
+
+
+def test_a_collection_may_have_sizes_of_its_own(encoder, limits):
+    text = "Sentence by sentence it goes on. " * 40
+    own = CollectionSettings(chunk_tokens=80, overlap_tokens=0)
+    wide = TokenSplitter(encoder, limits, own)
+    assert wide.window.tokens == 80
+    assert all(one.end <= other.start for one, other in pairwise(split(wide, text)))
+    assert split(TokenSplitter(encoder, limits, CollectionSettings(description="as ever")), text) == split(TokenSplitter(encoder, limits), text)
+
+
+def test_the_overlap_is_never_above_half_the_chunk(encoder, limits):
+    narrow, most = (TokenSplitter(encoder, limits, CollectionSettings(chunk_tokens=32, overlap_tokens=tokens)) for tokens in (16, 500))
+    text = "Sentence by sentence it goes on. " * 40
+    assert split(narrow, text) == split(most, text)
+
+
+def test_passages_are_what_is_embedded(encoder, limits):
+    splitter = TokenSplitter(encoder, limits)
+    document = Document(id="d", title="Ekiben", text="# Rice\n" + "It was white. " * 30, headings=(Heading(start=0, level=1, text="Rice"),))
+    chunks = splitter.split(document)
+    passages = splitter.passages(SplitDocument(document=document, chunks=chunks, encoder=splitter.encoder))
+    assert passages[0] == f"Ekiben\n{chunks[0].text}"
+    assert passages[1] == f"Ekiben > Rice\n{chunks[1].text}"
 
 
 def test_the_splitter_is_named_by_its_encoder(encoder, limits):

@@ -7,8 +7,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from core.errors import DocumentNotFound, EkibenError, InvalidRequest
+from core.errors import CollectionNotFound, DocumentNotFound, EkibenError, InvalidRequest
 from core.schemas import (
+    Collection,
+    CollectionChange,
+    CollectionDeleted,
+    CollectionList,
+    CollectionRef,
+    CollectionSettings,
+    Compaction,
     DeleteResponse,
     DocumentPage,
     DocumentRef,
@@ -18,7 +25,10 @@ from core.schemas import (
     EncoderSummary,
     GeneratorInfo,
     ListRequest,
+    ReindexStatus,
     SplitDocument,
+    StageRequest,
+    StageResponse,
     StoredDocument,
     StoreStatus,
 )
@@ -49,6 +59,8 @@ class FakeRetriever(RetrieverPart):
     def __init__(self) -> None:
         self.stored: dict[tuple[str, str], SplitDocument] = {}
         self.failure: EkibenError | None = None
+        self.settings: dict[str, CollectionSettings] = {}
+        self.order: list[str] = []
 
     def _check(self) -> None:
         if self.failure:
@@ -61,11 +73,47 @@ class FakeRetriever(RetrieverPart):
             key = (one.collection, one.document.id)
             state = "unchanged" if self.stored.get(key) == one else "updated" if key in self.stored else "created"
             self.stored[key] = one
+            self.order.append(one.document.id)
             results.append(DocumentResult.model_validate({"id": one.document.id, "state": state, "chunks": len(one.chunks)}))
         return results
 
     async def get(self, ref: DocumentRef) -> StoredDocument:
         return _as_stored(self._find(ref))
+
+    async def stage(self, request: StageRequest) -> StageResponse:
+        self._check()
+        return StageResponse(embedded=len(request.texts))
+
+    async def collection(self, ref: CollectionRef) -> Collection:
+        self._check()
+        documents = sum(collection == ref.name for collection, _ in self.stored)
+        settings = self.settings.get(ref.name, CollectionSettings())
+        return Collection(name=ref.name, settings=settings, documents=documents, chunks=documents, created_at="2026-01-01T00:00:00Z")
+
+    async def collections(self) -> CollectionList:
+        names = sorted({*self.settings, *(collection for collection, _ in self.stored)})
+        return CollectionList(collections=tuple([await self.collection(CollectionRef(name=name)) for name in names]))
+
+    async def put_collection(self, change: CollectionChange) -> Collection:
+        self.settings[change.name] = change.settings
+        return await self.collection(CollectionRef(name=change.name))
+
+    async def delete_collection(self, ref: CollectionRef) -> CollectionDeleted:
+        if ref.name not in {one.name for one in (await self.collections()).collections}:
+            raise CollectionNotFound(f"there is no collection {ref.name!r}")
+        self.settings.pop(ref.name, None)
+        gone = [key for key in self.stored if key[0] == ref.name]
+        for key in gone:
+            del self.stored[key]
+        return CollectionDeleted(name=ref.name, documents=len(gone), chunks=len(gone))
+
+    async def compact(self) -> Compaction:
+        self._check()
+        return Compaction(bytes_before=2, bytes_after=1, vectors_dropped=0)
+
+    async def reindex(self) -> ReindexStatus:
+        self._check()
+        return ReindexStatus(state="running", target="encoder-b", documents_done=0, documents_total=len(self.stored))
 
     async def delete(self, ref: DocumentRef) -> DeleteResponse:
         found = self._find(ref)
@@ -116,4 +164,4 @@ def _as_stored(one: SplitDocument) -> StoredDocument:
 
 def _as_row(one: SplitDocument) -> DocumentSummary:
     stored = _as_stored(one)
-    return DocumentSummary.model_validate(stored.model_dump(exclude={"text", "page_starts"}) | {"chars": len(stored.text)})
+    return DocumentSummary.model_validate(stored.model_dump(exclude={"text", "page_starts", "headings", "blocks"}) | {"chars": len(stored.text)})

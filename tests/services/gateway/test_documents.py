@@ -1,44 +1,29 @@
-from collections.abc import AsyncIterator
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 
 from core.errors import DependencyUnavailable, StorageFull
-from core.settings import load_settings
-from pipelines.ingestion.ingest import IngestDocuments
-from services.gateway.documents import DocumentsApi
-from services.gateway.uploads import FileLoader
 from tests.services.gateway.fakes import FakeGenerator, FakeRetriever
 
 PDF = Path(__file__).parents[3] / "data/sample/documents/engineering/air-brake.pdf"
-LIMITS = load_settings().ingestion
-
-
-@pytest.fixture
-def retriever() -> FakeRetriever:
-    return FakeRetriever()
-
-
-@pytest.fixture
-def generator() -> FakeGenerator:
-    return FakeGenerator()
-
-
-@pytest.fixture
-async def api(retriever: FakeRetriever, generator: FakeGenerator) -> AsyncIterator[httpx.AsyncClient]:
-    loader = FileLoader(LIMITS)
-    ingest = IngestDocuments(retriever, retriever, LIMITS)
-    app = DocumentsApi(retriever, generator, ingest, loader, probe_timeout_s=1.0).app()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
-        yield client
-    loader.close()
 
 
 async def _add(api: httpx.AsyncClient, *ids: str, collection: str = "default") -> None:
     documents = [{"id": one, "text": f"The text of {one}."} for one in ids]
     assert (await api.post("/v1/documents", json={"documents": documents, "collection": collection})).status_code == 200
+
+
+async def _ended(api: httpx.AsyncClient, accepted: httpx.Response) -> Mapping[str, Any]:
+    """The job that `accepted` tells of, when it has ended."""
+    assert accepted.status_code == 202, accepted.text
+    while (job := (await api.get(accepted.headers["location"])).json())["finished_at"] is None:
+        pass
+    return dict(job)
 
 
 def _code(response: httpx.Response) -> tuple[int, str]:
@@ -126,14 +111,12 @@ async def test_files_are_added_each_on_its_own(api: httpx.AsyncClient, retriever
         ("files", ("b.exe", b"MZ")),
         ("files", ("folder/a.md", b"# The same name")),
     ]
-    response = await api.post("/v1/documents", files=files, data={"collection": "mine"})
-    results = [(one["id"], one["state"], (one["error"] or {}).get("code")) for one in response.json()["documents"]]
-    assert results == [
-        ("a.md", "created", None),
-        ("air-brake.pdf", "created", None),
-        ("fake.pdf", "failed", "document_unreadable"),
-        ("b.exe", "failed", "unsupported_format"),
-        ("a.md", "failed", "invalid_request"),
+    job = await _ended(api, await api.post("/v1/documents", files=files, data={"collection": "mine"}))
+    assert (job["state"], job["items"], job["items_done"], job["documents"]["created"], job["documents"]["failed"]) == ("done", 5, 5, 2, 3)
+    assert [(one["id"], one["error"]["code"]) for one in job["errors"]] == [
+        ("fake.pdf", "document_unreadable"),
+        ("b.exe", "unsupported_format"),
+        ("a.md", "invalid_request"),
     ]
     assert set(retriever.stored) == {("mine", "a.md"), ("mine", "air-brake.pdf")}
     assert retriever.stored["mine", "air-brake.pdf"].document.page_starts
@@ -145,6 +128,7 @@ async def test_files_are_added_each_on_its_own(api: httpx.AsyncClient, retriever
         ([("file", ("a.txt", b"x"))], {}),
         ([("files", ("a.txt", b"x"))], {"colection": "mine"}),
         ([("files", ("a.txt", b"x"))], {"collection": "no name"}),
+        ([("files", ("a.txt", b"x"))], {"fields": '{"txt": "body"}'}),
         ([("other", ("", b""))], {}),
         ([("files", (None, b"the text itself"))], {}),
         ([("files", ("a.txt", b"x")), ("collection", ("c.txt", b"x"))], {}),
@@ -155,6 +139,50 @@ async def test_a_form_of_the_wrong_shape_is_invalid(
 ) -> None:
     assert _code(await api.post("/v1/documents", files=files, data=form)) == (422, "invalid_request")
     assert retriever.stored == {}
+
+
+async def test_a_field_map_says_where_the_text_is(api: httpx.AsyncClient, retriever: FakeRetriever) -> None:
+    files = [("files", ("a.jsonl", b'{"key": "one", "body": "Some text."}\n{"key": "two", "body": "More text."}'))]
+    fields = {"fields": json.dumps({"id": "key", "text": "body"})}
+    job = await _ended(api, await api.post("/v1/documents", files=files, data=fields))
+    assert (job["items"], job["documents"]["created"], job["errors"]) == (1, 2, [])
+    assert {document.document.text for document in retriever.stored.values()} == {"Some text.", "More text."}
+
+
+async def test_a_field_map_that_is_no_json_is_named(api: httpx.AsyncClient) -> None:
+    response = await api.post("/v1/documents", files=[("files", ("a.txt", b"x"))], data={"fields": "no JSON"})
+    assert _code(response) == (400, "malformed_body")
+    assert response.json()["error"]["message"].startswith("fields is not JSON")
+
+
+async def test_a_body_larger_than_what_may_wait_is_refused(api: httpx.AsyncClient) -> None:
+    response = await api.post("/v1/documents", files=[("files", ("a.txt", b"x" * 1_000_001))])
+    assert _code(response) == (413, "payload_too_large")
+
+
+@pytest.mark.parametrize(("count", "chars", "status"), [(5, 5, 200), (6, 5, 202), (5, 18, 200), (5, 19, 202)])
+async def test_more_documents_than_are_stored_at_once_become_a_job(
+    api: httpx.AsyncClient, retriever: FakeRetriever, count: int, chars: int, status: int
+) -> None:
+    documents = [{"id": str(number), "text": "x" * chars} for number in range(count)]
+    response = await api.post("/v1/documents", json={"documents": documents})
+    assert response.status_code == status
+    if status == 202:
+        assert (await _ended(api, response))["documents"]["created"] == count
+    assert {identifier for _, identifier in retriever.stored} == {str(number) for number in range(count)}
+
+
+async def test_documents_of_a_job_are_stored_each_on_its_own(api: httpx.AsyncClient, retriever: FakeRetriever) -> None:
+    documents = [{"id": "a", "text": "One."}, {"id": "b"}, 5, {"id": "a", "text": "Two."}, {"id": "\ud800", "text": "x"}, {"id": "c", "text": "y"}]
+    response = await api.post("/v1/documents", content=json.dumps({"documents": documents}), headers={"Content-Type": "application/json"})
+    job = await _ended(api, response)
+    assert [(one["id"], one["error"]["code"]) for one in job["errors"]] == [
+        ("b", "invalid_request"),
+        ("#2", "invalid_request"),
+        ("a", "invalid_request"),
+        ("\ufffd", "invalid_request"),
+    ]
+    assert retriever.stored["default", "a"].document.text == "One."
 
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "Multipart/Form-Data; boundary=x", "multipart/form-data; boundary=x"])

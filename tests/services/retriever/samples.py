@@ -48,6 +48,9 @@ def retriever_settings(data_dir: Path, **changes: object) -> RetrieverSettings:
         "fusion": "convex",
         "dense_weight": 0.5,
         "rrf_k": 60,
+        "exact_up_to": 1_000,
+        "probes": 8,
+        "compact_after": 10_000,
         "embed_timeout_s": 5,
         "timeout_s": 120,
     }
@@ -63,5 +66,5 @@ def database_of(*stored: SplitDocument) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(SCHEMA)
     for document in stored:
-        documents.insert(connection, document, document.document.hash_content(), vectors_of(document))
+        documents.insert(connection, document, vectors_of(document))
     return connection

@@ -3,24 +3,25 @@ import resource
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from core.errors import EkibenError, Internal, InvalidSettings, NotReady, StorageFull, StoreCorrupt, StoreLocked
-from services.retriever.database import FILE_NAME, Database, translated
+from core.errors import EkibenError, Internal, InvalidSettings, NotReady, StorageFull, StoreCorrupt
+from services.retriever.database import Database, translated
 from services.retriever.schema import SCHEMA_VERSION
 
+FILE_NAME = "store-1.db"
 COUNT_DOCUMENTS = "SELECT count(*) FROM documents"
-INSERT_DOCUMENT = "INSERT INTO documents VALUES (NULL, 'c', ?, '', '{}', '[]', '', '', 1, ?)"
+INSERT_COLLECTION = "INSERT OR IGNORE INTO collections (name, settings, created_at) VALUES ('c', '{}', '')"
+INSERT_DOCUMENT = "INSERT INTO documents VALUES (NULL, 'c', ?, '', '{}', '{}', '', '', 1, ?)"
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.open(tmp_path / "new" / "folder")
+    database = Database.open(tmp_path / FILE_NAME)
     yield database
     database.close()
 
@@ -32,6 +33,7 @@ def _count(database: Database) -> int:
 
 def _insert(database: Database, document_id: str, chars: int = 1) -> None:
     with database.writing() as connection:
+        connection.execute(INSERT_COLLECTION)
         connection.execute(INSERT_DOCUMENT, (document_id, "x" * chars))
 
 
@@ -39,10 +41,10 @@ def _insert(database: Database, document_id: str, chars: int = 1) -> None:
 
 
 def test_a_commit_is_kept_across_a_restart(tmp_path: Path) -> None:
-    first = Database.open(tmp_path)
+    first = Database.open(tmp_path / FILE_NAME)
     _insert(first, "a")
     first.close()
-    second = Database.open(tmp_path)
+    second = Database.open(tmp_path / FILE_NAME)
     assert _count(second) == 1
     second.close()
 
@@ -55,57 +57,25 @@ def test_commits_are_synced_to_the_disk_before_they_return(database: Database) -
         assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
 
 
-def test_a_second_opening_is_refused_and_names_folder_and_holder(database: Database) -> None:
-    folder = database.path.parent
-    with pytest.raises(StoreLocked, match=f"pid {os.getpid()}.*{folder}.*retriever.data_dir"):
-        Database.open(folder)
-    _insert(database, "a")
-
-
-def test_another_process_is_refused(database: Database) -> None:
-    script = "import sys; from pathlib import Path; from services.retriever.database import Database; Database.open(Path(sys.argv[1]))"
-    other = subprocess.run([sys.executable, "-c", script, database.path.parent], capture_output=True, text=True, check=False)
-    assert other.returncode != 0
-    assert f"StoreLocked: another process (pid {os.getpid()})" in other.stderr
-
-
-def test_the_lock_is_free_after_closing_in_another_thread(tmp_path: Path) -> None:
-    database = Database.open(tmp_path)
-    closer = threading.Thread(target=database.close)
-    closer.start()
-    closer.join()
-    Database.open(tmp_path).close()
-    assert database  # kept until here: filelock would also release a lock that is thrown away
-
-
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
-    Database.open(tmp_path).close()
+    Database.open(tmp_path / FILE_NAME).close()
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
-    with pytest.raises(InvalidSettings, match=rf"version {SCHEMA_VERSION + 1}.*up to {SCHEMA_VERSION}") as refusal:
-        Database.open(tmp_path)
-    assert refusal.tb  # keeps the objects of the failed opening, so that it is not their end that frees the lock
-    with pytest.raises(InvalidSettings):
-        Database.open(tmp_path)
-
-
-def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InvalidSettings, match=r"retriever\.data_dir"):
-        Database.open(tmp_path / "file")
+    with pytest.raises(InvalidSettings, match=rf"version {SCHEMA_VERSION + 1}.*reads {SCHEMA_VERSION}"):
+        Database.open(tmp_path / FILE_NAME)
 
 
 def test_a_database_that_can_not_be_opened_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).mkdir()
     with pytest.raises(InvalidSettings, match=r"retriever\.data_dir"):
-        Database.open(tmp_path)
+        Database.open(tmp_path / FILE_NAME)
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"not a database " * 1_000)
     with pytest.raises(StoreCorrupt, match="backup"):
-        Database.open(tmp_path)
+        Database.open(tmp_path / FILE_NAME)
 
 
 # -- transactions ----------------------------------------------------------------------------------------------------------------
@@ -114,6 +84,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_error_inside_a_write_undoes_all_of_it(database: Database, error: type[BaseException]) -> None:
     with pytest.raises(error), database.writing() as connection:
+        connection.execute(INSERT_COLLECTION)
         connection.execute(INSERT_DOCUMENT, ("a", "x"))
         raise error
     assert _count(database) == 0
@@ -126,17 +97,18 @@ def test_a_process_killed_inside_a_write_leaves_nothing(tmp_path: Path) -> None:
 import os, signal, sys
 from pathlib import Path
 from services.retriever.database import Database
-database = Database.open(Path(sys.argv[1]))
+database = Database.open(Path(sys.argv[1], "store-1.db"))
 for kill in (False, True):
     with database.writing() as connection:
         # More than the cache holds, so that uncommitted pages are in the file when the process dies.
+        connection.execute({INSERT_COLLECTION!r})
         for n in range(40):
             connection.execute({INSERT_DOCUMENT!r}, (str(n + 100 * kill), "x" * 1_000_000))
         if kill:
             os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", script, tmp_path], check=False).returncode != 0
-    database = Database.open(tmp_path)
+    database = Database.open(tmp_path / FILE_NAME)
     assert _count(database) == 40
     with database.reading() as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
@@ -157,7 +129,7 @@ def test_a_reader_can_not_write(database: Database) -> None:
 
 
 def test_a_closed_database_says_so(tmp_path: Path) -> None:
-    database = Database.open(tmp_path)
+    database = Database.open(tmp_path / FILE_NAME)
     with database.reading() as connection:
         database.close()
         assert connection.execute(COUNT_DOCUMENTS).fetchone()[0] == 0  # what has begun is finished
@@ -200,7 +172,7 @@ def test_a_full_disk_fails_one_write_and_the_store_goes_on(database: Database, l
 
 
 def test_damaged_pages_are_reported_and_not_read(tmp_path: Path) -> None:
-    database = Database.open(tmp_path)
+    database = Database.open(tmp_path / FILE_NAME)
     for n in range(200):
         _insert(database, str(n), chars=1_000)
     database.close()
@@ -208,7 +180,7 @@ def test_damaged_pages_are_reported_and_not_read(tmp_path: Path) -> None:
     page = 4096
     kept = file.read_bytes()[:page]
     file.write_bytes(kept + os.urandom(file.stat().st_size - page))
-    database = Database.open(tmp_path)
+    database = Database.open(tmp_path / FILE_NAME)
     with pytest.raises(StoreCorrupt, match="damaged"):
         _count(database)
     database.close()

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import (
+    CollectionNotFound,
     DependencyUnavailable,
     DocumentNotFound,
     EncoderChanged,
@@ -20,7 +21,6 @@ from core.errors import (
 )
 from core.schemas import ChannelScores, DocumentRef, DocumentResult, Mode, Passage, SearchResponse, SplitDocument
 from services.retriever import fusion, lexical
-from services.retriever.database import FILE_NAME
 from services.retriever.engine import RetrievalEngine
 from services.retriever.store import DocumentStore
 from tests.services.retriever.samples import DIM, ENCODER, asking, database_of, retriever_settings, split, unit_vector, vectors_of
@@ -126,8 +126,8 @@ def test_a_restart_gives_the_same_answers(tmp_path: Path, mode: Mode) -> None:
 
 def test_a_document_that_only_the_store_got_is_found_after_a_restart(tmp_path: Path) -> None:
     """The process died between the commit and the change of the vector index."""
-    store = DocumentStore.open(tmp_path)
-    store.bind_encoder(ENCODER)
+    _open(tmp_path).close()
+    store = DocumentStore.open(tmp_path / "store-1.db")
     store.put(CASTLE, vectors_of(CASTLE))
     store.close()
     engine = _open(tmp_path)
@@ -208,8 +208,13 @@ def test_an_empty_store_takes_another_dimension(tmp_path: Path) -> None:
 
 
 def test_a_query_vector_of_another_dimension_is_refused(engine: RetrievalEngine) -> None:
-    with pytest.raises(IndexMismatch, match="dim 8"):
+    with pytest.raises(EncoderChanged, match="dim 3"):
         engine.search(asking("castle"), np.zeros(3, np.float32))
+
+
+def test_a_query_vector_of_another_encoder_is_refused(engine: RetrievalEngine) -> None:
+    with pytest.raises(EncoderChanged, match="encoder-b"):
+        engine.search(asking("castle"), unit_vector("castle"), "encoder-b")
 
 
 def test_a_second_engine_on_the_folder_is_refused(engine: RetrievalEngine, tmp_path: Path) -> None:
@@ -222,7 +227,7 @@ def test_a_damaged_store_refuses_to_open_and_lets_go_of_the_lock(tmp_path: Path)
     for n in range(50):
         _add(engine, split(str(n), f"text {n}" * 50))
     engine.close()
-    file = tmp_path / FILE_NAME
+    file = tmp_path / "store-1.db"
     file.write_bytes(file.read_bytes()[:4096] + b"\xff" * (file.stat().st_size - 4096))
     with pytest.raises(StoreCorrupt) as refusal:
         RetrievalEngine.open(retriever_settings(tmp_path))
@@ -293,7 +298,8 @@ def test_a_search_stays_in_its_collections(engine: RetrievalEngine, mode: Mode) 
     assert {p.collection for p in _search(engine, query, mode)} == {"default"}
     assert {p.collection for p in _search(engine, query, mode, collections=["german"])} == {"german"}
     assert {p.collection for p in _search(engine, query, mode, collections=["german", "default"])} == {"german", "default"}
-    assert _search(engine, query, mode, collections=["none"]) == ()
+    with pytest.raises(CollectionNotFound, match="'none'"):
+        _search(engine, query, mode, collections=["default", "none"])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -311,7 +317,7 @@ def test_chunks_that_are_gone_are_passed_over_and_the_list_is_filled(engine: Ret
     """The store is a change ahead of the vector index, as between the two steps of a deletion."""
     query, everywhere = CASTLE.chunks[0].text, ["default", "german"]
     assert _ids(_search(engine, query, "dense", top_k=3, collections=everywhere))[0] == "castle#0"
-    engine._store.delete(DocumentRef(id="castle"))
+    engine.store.delete(DocumentRef(id="castle"))
     assert set(_ids(_search(engine, query, "dense", top_k=3, collections=everywhere))) == {"ekiben#0", "ekiben#1", "burg#0"}
 
 

@@ -70,7 +70,6 @@ def test_readers_beside_writers_see_whole_documents_only(tmp_path: Path) -> None
         assert sum(reader.result() for reader in readers) > 0
 
     assert engine.verify() == ()
-    assert len(engine._index) == engine.status().chunks
     before = engine.search(asking("lunch", top_k=100), unit_vector("lunch"))
     engine.close()
     engine = RetrievalEngine.open(retriever_settings(tmp_path))

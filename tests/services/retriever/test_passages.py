@@ -28,5 +28,5 @@ def test_a_vector_of_another_size_is_damage() -> None:
     connection = database_of(DOCUMENT)
     connection.execute("UPDATE vectors SET vector = x'00' WHERE chunk = 2")
     for read in (lambda: list(stored_vectors(connection, DIM)), lambda: cosines(connection, [2], unit_vector("query"))):
-        with pytest.raises(StoreCorrupt, match="1 bytes instead of 32"):
+        with pytest.raises(StoreCorrupt, match="vector of chunk 2 is damaged"):
             read()

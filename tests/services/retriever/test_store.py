@@ -23,7 +23,7 @@ keys = st.text(min_size=1, max_size=5).filter(lambda key: key.isprintable() and 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.open(tmp_path)
+    database = Database.open(tmp_path / "store-1.db")
     DocumentStore(database).bind_encoder(ENCODER)
     yield database
     database.close()
@@ -67,7 +67,7 @@ def test_the_same_id_in_two_collections_is_two_documents(store: DocumentStore) -
         assert _put(store, split("id", f"text of {name}", collection=name)) == "created"
     store.delete(DocumentRef(id="id", collection="a"))
     assert store.get(DocumentRef(id="id", collection="b")).text == "text of b"
-    assert store.status().collections == {"b": 1}
+    assert store.status().collections == {"a": 0, "b": 1}
 
 
 def test_holds_tells_the_same_content_from_another(store: DocumentStore) -> None:
@@ -114,7 +114,7 @@ def test_vectors_come_back_as_they_were_put(store: DocumentStore) -> None:
 
 
 def test_a_write_that_fails_halfway_is_not_seen_then_or_after_a_restart(tmp_path: Path) -> None:
-    store = DocumentStore.open(tmp_path)
+    store = DocumentStore.open(tmp_path / "store-1.db")
     store.bind_encoder(ENCODER)
     old = split("id", "old text")
     _put(store, old)
@@ -122,7 +122,7 @@ def test_a_write_that_fails_halfway_is_not_seen_then_or_after_a_restart(tmp_path
     with pytest.raises(ValueError, match="zip"):
         store.put(new, vectors_of(new)[:1])  # a vector is missing: fails after the old document went and the new chunks came
     store.close()
-    store = DocumentStore.open(tmp_path)
+    store = DocumentStore.open(tmp_path / "store-1.db")
     assert store.get(DocumentRef(id="id")).text == "old text"
     assert store.status().chunks == 1
     assert store.verify() == ()
@@ -199,17 +199,17 @@ def test_a_cursor_that_is_none_of_ours_is_refused(cursor: str) -> None:
 
 
 def test_the_store_belongs_to_the_encoder_of_its_vectors(tmp_path: Path) -> None:
-    store = DocumentStore.open(tmp_path)
+    store = DocumentStore.open(tmp_path / "store-1.db")
     assert store.bound_encoder() is None
     store.bind_encoder(ENCODER.model_copy(update={"tokenizer_json": "long"}))
     _put(store, split("id", "text"))
     store.close()
 
-    store = DocumentStore.open(tmp_path)
+    store = DocumentStore.open(tmp_path / "store-1.db")
     assert store.bound_encoder() == ENCODER
     store.bind_encoder(ENCODER)
     for change in ({"fingerprint": "encoder-b", "model": "model-b"}, {"dim": 9}):
-        with pytest.raises(IndexMismatch, match=r"built with model-a .*start with that model, or use a new --data folder"):
+        with pytest.raises(IndexMismatch, match=r"built with model-a .*start with that model, or run `ekiben reindex`"):
             store.bind_encoder(ENCODER.model_copy(update=change))
     assert store.bound_encoder() == ENCODER
     store.close()

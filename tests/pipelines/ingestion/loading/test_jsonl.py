@@ -3,7 +3,7 @@ import json
 import pytest
 
 from core.errors import DocumentEmpty
-from core.schemas import Document
+from core.schemas import Document, FieldMap
 from pipelines.ingestion.loading import load_bytes
 
 
@@ -21,6 +21,18 @@ def test_a_line_in_the_layout_of_beir_is_a_document(limits):
 
 def test_id_will_do_for_an_id_and_so_will_a_number(limits):
     assert [item.id for item in load(limits, {"id": "a", "text": "t"}, {"_id": 7, "text": "t"})] == ["a", "7"]
+
+
+def test_a_line_without_an_id_is_named_by_file_and_line(limits):
+    assert [item.id for item in load(limits, b"", {"text": "t"}, {"_id": None, "text": "t"})] == ["sub/notes.jsonl:2", "sub/notes.jsonl:3"]
+
+
+def test_fields_name_other_keys(limits):
+    line = json.dumps({"k": 5, "head": "T", "article": {"body": "x"}}).encode()
+    fields = FieldMap(id="k", title="head", text="article.body")
+    [document] = load_bytes("notes.jsonl", line, id="n", limits=limits, fields=fields)
+    assert (document.id, document.title, document.text) == ("5", "T", "x")
+    assert document.metadata == {"source": "notes.jsonl", "format": "jsonl"}
 
 
 def test_a_documents_own_metadata_wins(limits):
@@ -47,7 +59,6 @@ def test_a_bad_line_loses_only_itself(limits):
         (b"null", "document_unreadable", "not NoneType"),
         (b'{"_id": "a"}', "document_unreadable", 'no string under "text"'),
         (b'{"_id": "a", "text": 5}', "document_unreadable", 'no string under "text"'),
-        (b'{"text": "t"}', "document_unreadable", "id: "),
         (b'{"_id": true, "text": "t"}', "document_unreadable", "id: "),
         (b'{"_id": "a", "title": ["x"], "text": "t"}', "document_unreadable", "title: "),
         (b'{"_id": "a", "text": "t", "metadata": [1]}', "document_unreadable", '"metadata" has to be an object'),

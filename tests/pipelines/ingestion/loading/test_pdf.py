@@ -50,7 +50,12 @@ def test_pages_are_joined_and_their_starts_known(limits):
     assert document.text == f"{FIRST}\n\n\n\n{SECOND}"
     assert document.page_starts == (0, len(FIRST) + 2, len(FIRST) + 4)
     assert document.text[document.page_starts[2] :] == SECOND
-    assert document.metadata == {"source": "air-brake.pdf", "format": "pdf"}
+    assert document.metadata == {"source": "air-brake.pdf", "format": "pdf", "pages_without_text": "2"}
+
+
+def test_pages_without_text_are_named(limits):
+    assert load(make("", "", FIRST, "", SECOND, ""), limits).metadata["pages_without_text"] == "1-2, 4, 6"
+    assert "pages_without_text" not in load(make(FIRST, SECOND), limits).metadata
 
 
 @pytest.mark.parametrize(("given", "title"), [("The air brake", "The air brake"), ("", SECOND), ("Untitled", SECOND), (" \n", SECOND)])
@@ -86,8 +91,9 @@ def test_too_long_a_text_is_refused_as_soon_as_it_is(limits):
         load(make(FIRST, SECOND), tight)
 
 
-def test_an_empty_password_is_tried(limits):
-    content = rewritten(make(SECOND), user_password="", owner_password="secret", algorithm="RC4-128")
+@pytest.mark.parametrize("algorithm", ["RC4-128", "AES-128", "AES-256"])
+def test_an_empty_password_is_tried(limits, algorithm):
+    content = rewritten(make(SECOND), user_password="", owner_password="secret", algorithm=algorithm)
     assert load(content, limits).text == SECOND
 
 

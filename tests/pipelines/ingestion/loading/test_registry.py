@@ -4,6 +4,7 @@ import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from core.errors import (
 )
 from core.schemas import Document
 from pipelines.ingestion.loading import SUPPORTED_SUFFIXES, load_bytes, load_file
+from pipelines.ingestion.loading.registry import FORMATS
+from tests.pipelines.ingestion.loading import making
 
 MINIMAL = {
     ".txt": b"some text",
@@ -25,6 +28,14 @@ MINIMAL = {
     ".html": b"<p>some text</p>",
     ".htm": b"<p>some text</p>",
     ".jsonl": b'{"_id": "1", "text": "some text"}',
+    ".json": b'{"text": "some text"}',
+    ".csv": b"a,b\nsome text,1",
+    ".tsv": b"a\tb\nsome text\t1",
+    ".eml": b"From: a@example.org\n\nsome text",
+    ".docx": making.patched(making.word(), "word/document.xml", b"It climbs steeply.", b"some text"),
+    ".pptx": making.patched(making.slides(), "ppt/slides/slide1.xml", b"One point", b"some text"),
+    ".xlsx": making.workbook(Sheet=[["some text"]]),
+    ".epub": making.book("<p>some text</p>"),
 }
 
 
@@ -45,7 +56,20 @@ def test_each_suffix_has_a_loader(tmp_path, limits, suffix):
 
 
 def test_no_suffix_is_without_a_test():
-    assert frozenset(MINIMAL) | {".pdf"} == SUPPORTED_SUFFIXES
+    assert frozenset(MINIMAL) | {".pdf", ".zip"} == SUPPORTED_SUFFIXES
+
+
+def test_each_suffix_belongs_to_one_format_with_a_module_of_its_own():
+    assert len([suffix for known in FORMATS for suffix in known.suffixes]) == len(SUPPORTED_SUFFIXES)
+    for known in FORMATS:
+        assert callable(import_module(f"pipelines.ingestion.loading.{known.module}").load)
+
+
+@pytest.mark.parametrize("known", [known for known in FORMATS if known.name not in {"pdf", "zip"}], ids=lambda known: known.name)
+def test_the_name_of_a_format_is_in_the_metadata(limits, known):
+    for suffix in known.suffixes:
+        [document] = load_bytes(f"file{suffix}", MINIMAL[suffix], id="x", limits=limits)
+        assert document.metadata["format"] == known.name
 
 
 def test_the_case_of_a_suffix_does_not_matter(tmp_path, limits):
@@ -53,9 +77,9 @@ def test_the_case_of_a_suffix_does_not_matter(tmp_path, limits):
     assert document.metadata == {"source": "README.TXT", "format": "text"}
 
 
-@pytest.mark.parametrize("name", ["file.docx", "file", ".txt", "archive.txt.gz", "file."])
+@pytest.mark.parametrize("name", ["file.doc", "file", ".txt", "archive.txt.gz", "file."])
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path, limits, name):
-    with pytest.raises(UnsupportedFormat, match=r"supported are \.htm, \.html, \.jsonl"):
+    with pytest.raises(UnsupportedFormat, match=r"supported are \.csv, \.docx, \.eml"):
         load_file(tmp_path / name, id="x", limits=limits)
     with pytest.raises(UnsupportedFormat):
         load_bytes(name, b"text", id="x", limits=limits)

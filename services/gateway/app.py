@@ -1,0 +1,56 @@
+"""The routes that BentoML's POST-only methods can't express, as one Starlette app beside them. The jobs run while it does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from core.settings import Settings
+from pipelines.ingestion.ingest import IngestDocuments
+from services.gateway.collections import CollectionsApi
+from services.gateway.documents import DocumentsApi
+from services.gateway.jobs.api import JobsApi
+from services.gateway.jobs.runner import Jobs
+from services.gateway.maintenance import MaintenanceApi
+from services.gateway.openapi import docs_page, docs_script, openapi_document
+from services.gateway.parts import GeneratorPart, RetrieverPart
+
+
+def gateway_app(retriever: RetrieverPart, generator: GeneratorPart, ingest: IngestDocuments, jobs: Jobs, settings: Settings) -> Starlette:
+    """The app. Its lifespan begins when the service is there, and ends before the service does."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with jobs.running():
+            yield
+
+    routes = [
+        *DocumentsApi(retriever, ingest, jobs, settings.jobs).routes(),
+        *JobsApi(jobs).routes(),
+        *CollectionsApi(retriever).routes(),
+        *MaintenanceApi(retriever, generator, settings.runtime.probe_timeout_s).routes(),
+        Route("/openapi.json", _openapi),
+        Route("/docs", _docs),
+        Route("/docs.js", _docs_script),
+        Route("/", _root),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+async def _openapi(_: Request) -> Response:
+    return JSONResponse(openapi_document())
+
+
+async def _docs(_: Request) -> Response:
+    return docs_page()
+
+
+async def _docs_script(_: Request) -> Response:
+    return docs_script()
+
+
+async def _root(_: Request) -> Response:
+    return RedirectResponse("/docs")

@@ -1,0 +1,148 @@
+"""Every file of the data folder, damaged in many ways: the damage is reported, repaired or harmless, and never a wrong answer."""
+
+import random
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from core.errors import EkibenError, InternalError, StartupError
+from core.schemas import DocumentRef
+from services.retriever.engine import RetrievalEngine
+from tests.faults.inspection import MODES, everywhere, held_versions
+from tests.faults.scenario import SCENARIO, Session, Step, all_versions, document, open_engine, word_of
+from tests.services.retriever.samples import asking, unit_vector
+
+Damage = Callable[[bytes, random.Random], bytes | None]
+Answers = dict[str, object]
+
+FEW = 6
+MANY = pytest.param(400, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])
+_WAY_OUT = ("restore", "repair", "ingest", "reindex", "upgrade", "another folder")
+
+
+def _flip_a_bit(content: bytes, random_: random.Random) -> bytes:
+    changed = bytearray(content)
+    changed[random_.randrange(len(content))] ^= 1 << random_.randrange(8)
+    return bytes(changed)
+
+
+def _cut(content: bytes, random_: random.Random) -> bytes:
+    return content[: random_.randrange(len(content))]
+
+
+def _lose_a_page(content: bytes, random_: random.Random) -> bytes:
+    start = random_.randrange(0, len(content), 4096)
+    return content[:start] + bytes(len(content[start : start + 4096])) + content[start + 4096 :]
+
+
+def _garble(content: bytes, random_: random.Random) -> bytes:
+    return random_.randbytes(len(content))
+
+
+def _delete(content: bytes, random_: random.Random) -> None:
+    return None
+
+
+ONCE: tuple[Damage, ...] = (_garble, _delete)
+OFTEN: tuple[Damage, ...] = (_flip_a_bit, _cut, _lose_a_page)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A store as a process leaves it (one that was killed leaves a log), what it answers, and the folder of another store."""
+
+    folder: Path
+    answers: Answers
+    other: Path
+
+
+@pytest.fixture(scope="module", params=["closed", "killed"])
+def sound(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sound:
+    folder = tmp_path_factory.mktemp("sound")
+    with _played(folder / "open", SCENARIO) as engine, _played(folder / "other", SCENARIO[:9]):
+        shutil.copytree(folder / "open", folder / "killed")
+        shutil.copytree(folder / "other", folder / "other killed")
+        answers = _answers(engine)
+    shutil.copytree(folder / "open", folder / "closed")
+    return Sound(folder / request.param, answers, folder / "other killed")
+
+
+@contextmanager
+def _played(data: Path, steps: Sequence[Step]) -> Iterator[RetrievalEngine]:
+    """The engine of a new store after `steps`."""
+    session = Session(data)
+    try:
+        for step in steps:
+            step.run(session)
+        yield session.open
+    finally:
+        session.close()
+
+
+def _answers(engine: RetrievalEngine) -> Answers:
+    """All that the store can be asked for: its documents, and a search for every chunk that there ever was."""
+    held = dict(held_versions(engine))
+    answers: Answers = {f"{key}": engine.get(DocumentRef(id=key.id, collection=key.collection)) for key in held}
+    for key, version in sorted(all_versions()):
+        for mode in MODES:
+            request = asking(word_of(key, version, 1), mode=mode, top_k=100, collections=everywhere(engine))
+            answers[f"{mode} {key} {version}"] = engine.search(request, unit_vector(document(key, version).chunks[1].text)).passages
+    return answers
+
+
+def _files(sound: Sound) -> list[Path]:
+    return sorted(path for path in sound.folder.iterdir() if path.is_file())
+
+
+def _verdict(data: Path, sound: Sound) -> str:
+    """What comes of opening and asking a damaged store."""
+    try:
+        engine = open_engine(data)
+    except EkibenError as error:
+        return _clear(error)
+    try:
+        answers = _answers(engine)
+        if answers == sound.answers:
+            return "sound"
+        return "reported by verify" if engine.verify() else "wrong"
+    except EkibenError as error:
+        return _clear(error)
+    finally:
+        engine.close()
+
+
+def _clear(error: EkibenError) -> str:
+    is_expected = isinstance(error, StartupError | InternalError) and any(way in error.message for way in _WAY_OUT)
+    return "reported" if is_expected else f"unclear: {error!r}"
+
+
+def _damaged(sound: Sound, name: str, content: bytes | None, target: Path) -> Path:
+    shutil.copytree(sound.folder, target)
+    (target / name).unlink() if content is None else (target / name).write_bytes(content)
+    return target
+
+
+def _damages(sound: Sound, times: int) -> Iterator[tuple[str, str, bytes | None]]:
+    for number, file in enumerate(_files(sound)):
+        random_, content = random.Random(number), file.read_bytes()
+        for damage in (*ONCE, *(OFTEN * times if content else ())):
+            yield file.name, damage.__name__, damage(content, random_)
+        for other in sound.other.glob(f"*{file.suffix}" if "-" in file.stem else file.name):
+            yield file.name, f"replaced by {other.name} of another store", other.read_bytes()
+
+
+@pytest.mark.parametrize("times", [FEW, MANY])
+def test_damage_is_reported_or_harmless_and_never_a_wrong_answer(sound: Sound, tmp_path: Path, times: int) -> None:
+    found = []
+    for number, (name, damage, content) in enumerate(_damages(sound, times)):
+        data = _damaged(sound, name, content, tmp_path / str(number))
+        verdict = _verdict(data, sound)
+        if verdict not in ("sound", "reported"):
+            found.append(f"{name} {damage} {number}: {verdict}")
+        else:
+            shutil.rmtree(data)
+    assert found == []

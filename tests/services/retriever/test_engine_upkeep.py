@@ -1,0 +1,375 @@
+"""Snapshots, compaction, another encoder, backups and repair: what changes the files under a running engine."""
+
+import asyncio
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import CollectionConflict, CollectionNotFound, DocumentNotFound, IndexMismatch, InvalidSettings, StoreCorrupt
+from core.schemas import CollectionChange, CollectionRef, CollectionSettings, DocumentRef, EncoderInfo
+from core.vectors import Vector
+from services.retriever import backup
+from services.retriever.engine import RetrievalEngine
+from services.retriever.reindexing import Reindexing
+from services.retriever.repairing import repair_folder, verify_folder
+from tests.pipelines.ingestion.conftest import describe, minilm
+from tests.services.retriever.samples import DIM, ENCODER, asking, retriever_settings, split, unit_vector, vectors_of
+
+DOCUMENTS = [split(f"doc-{n}", f"lunch number {n}", f"dinner number {n}") for n in range(6)]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[RetrievalEngine]:
+    engine = _open(tmp_path)
+    for document in DOCUMENTS:
+        engine.add(document, vectors_of(document))
+    yield engine
+    engine.close()
+
+
+def _open(data: Path, **changes: object) -> RetrievalEngine:
+    engine = RetrievalEngine.open(retriever_settings(data, **changes))
+    engine.bind_encoder(ENCODER)
+    return engine
+
+
+def _found(engine: RetrievalEngine, query: str = "lunch number 3") -> dict[str, list[tuple[str, float]]]:
+    answers = {mode: engine.search(asking(query, mode=mode, top_k=20), unit_vector(query)) for mode in ("dense", "lexical", "hybrid")}
+    return {mode: [(passage.chunk_id, round(passage.score, 5)) for passage in answer.passages] for mode, answer in answers.items()}
+
+
+def _snapshots(data: Path) -> list[Path]:
+    return sorted(data.glob("vectors-*"))
+
+
+# -- snapshots -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exact_up_to", [1_000, 0], ids=["flat", "ivf"])
+def test_searches_are_the_same_before_and_after_a_snapshot_and_a_restart(tmp_path: Path, exact_up_to: int) -> None:
+    engine = _open(tmp_path, exact_up_to=exact_up_to, probes=1_000)
+    for document in DOCUMENTS:
+        engine.add(document, vectors_of(document))
+    before = _found(engine)
+    engine.write_snapshot()
+    assert _found(engine) == before
+    engine.delete(DocumentRef(id="doc-0"))
+    later = _found(engine)
+    engine.close()
+    assert len(_snapshots(tmp_path)) == 1
+    engine = _open(tmp_path, exact_up_to=exact_up_to, probes=1_000)
+    assert _found(engine) == later
+    assert engine.verify() == ()
+    engine.close()
+
+
+def test_a_snapshot_is_written_when_it_is_due_and_replaces_the_one_before(tmp_path: Path) -> None:
+    engine = _open(tmp_path, compact_after=4)
+    engine.maintain()
+    assert _snapshots(tmp_path) == []
+    seen = set()
+    for document in DOCUMENTS:
+        engine.add(document, vectors_of(document))
+        engine.maintain()
+        seen |= set(_snapshots(tmp_path))
+    assert len(seen) == 3
+    assert len(_snapshots(tmp_path)) == 1
+    engine.close()
+
+
+@pytest.mark.parametrize("harm", ["delete", "truncate", "flip", "empty"])
+def test_a_harmed_snapshot_costs_a_rebuild_and_verify_tells(tmp_path: Path, engine: RetrievalEngine, harm: str) -> None:
+    before = _found(engine)
+    engine.write_snapshot()
+    engine.close()
+    (file,) = _snapshots(tmp_path)
+    content = bytearray(file.read_bytes())
+    if harm == "delete":
+        file.unlink()
+    elif harm == "flip":
+        content[40] ^= 1
+        file.write_bytes(content)
+    else:
+        file.write_bytes(content[: len(content) // 2 if harm == "truncate" else 0])
+    assert any("snapshot" in fault for fault in verify_folder(retriever_settings(tmp_path)))
+    again = _open(tmp_path)
+    assert _found(again) == before
+    again.write_snapshot()
+    again.close()
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+
+
+# -- deleted means gone ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_space_of_deleted_documents_comes_back_with_a_receipt(tmp_path: Path) -> None:
+    engine = _open(tmp_path)
+    secret = "zyzzyva " * 2_000
+    for n in range(40):
+        document = split(f"large-{n}", secret + str(n))
+        engine.add(document, vectors_of(document))
+    engine.write_snapshot()
+    for n in range(40):
+        engine.delete(DocumentRef(id=f"large-{n}"))
+    receipt = engine.compact()
+    assert receipt.vectors_dropped == 40
+    assert receipt.bytes_after < receipt.bytes_before / 3
+    assert all(b"zyzzyva" not in path.read_bytes() for path in tmp_path.iterdir())
+    assert engine.verify() == ()
+    engine.close()
+
+
+# -- collections -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_collection_takes_its_documents_along(engine: RetrievalEngine) -> None:
+    other = split("doc-1", "lunch elsewhere", collection="other")
+    engine.add(other, vectors_of(other))
+    receipt = engine.delete_collection(CollectionRef(name="default"))
+    assert (receipt.documents, receipt.chunks) == (6, 12)
+    assert engine.verify() == ()
+    assert [passage.collection for passage in engine.search(asking("lunch", collections=["default", "other"])).passages] == ["other"]
+    with pytest.raises(CollectionNotFound):
+        engine.delete_collection(CollectionRef(name="default"))
+
+
+def test_chunk_sizes_change_only_while_a_collection_is_empty(engine: RetrievalEngine) -> None:
+    sizes = CollectionSettings(chunk_tokens=64)
+    assert engine.put_collection(CollectionChange(name="new", settings=sizes)).settings == sizes
+    assert engine.put_collection(CollectionChange(name="default", settings=CollectionSettings(description="all"))).documents == 6
+    with pytest.raises(CollectionConflict, match="6 documents"):
+        engine.put_collection(CollectionChange(name="default", settings=sizes))
+
+
+# -- staged vectors --------------------------------------------------------------------------------------------------------------
+
+
+def test_staged_vectors_outlive_a_restart_and_go_with_their_document(tmp_path: Path) -> None:
+    document = split("long", "first part", "second part")
+    texts = [chunk.text for chunk in document.chunks]
+    engine = _open(tmp_path)
+    engine.stage(ENCODER.fingerprint, texts[:1], vectors_of(document)[:1])
+    engine.close()
+    engine = _open(tmp_path)
+    staged = engine.staged(ENCODER.fingerprint, texts)
+    assert list(staged) == texts[:1]
+    assert np.array_equal(staged[texts[0]], vectors_of(document)[0])
+    assert engine.staged("another", texts) == {}
+    engine.add(document, vectors_of(document), texts)
+    assert engine.staged(ENCODER.fingerprint, texts) == {}
+    engine.close()
+
+
+# -- another encoder -------------------------------------------------------------------------------------------------------------
+
+
+def _target() -> EncoderInfo:
+    return describe(minilm(), fingerprint="encoder-b").model_copy(update={"dim": 4})
+
+
+def _reindexing(engine: RetrievalEngine, embedded: list[str], failing_after: int = 1_000) -> Reindexing:
+    async def embed(texts: Sequence[str]) -> Vector:
+        if len(embedded) >= failing_after:
+            raise IndexMismatch("the encoder is gone")
+        embedded.extend(texts)
+        return np.array([unit_vector(text, 4) for text in texts], np.float32)
+
+    from core.settings import load_settings
+
+    return Reindexing(engine, _target(), embed, load_settings().ingestion)
+
+
+def test_a_reindexing_moves_everything_and_no_search_fails_meanwhile(tmp_path: Path, engine: RetrievalEngine) -> None:
+    stop, failures, answers = threading.Event(), [], [0]
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                assert engine.search(asking("lunch number 3", mode="lexical")).passages
+                answers[0] += 1
+            except BaseException as error:
+                failures.append(error)
+                return
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    embedded: list[str] = []
+    assert asyncio.run(_reindexing(engine, embedded).run())
+    stop.set()
+    asker.join()
+    assert failures == []
+    assert answers[0] > 0
+    assert engine.status().documents == 6
+    assert engine.stored_encoder().fingerprint == "encoder-b"
+    assert engine.search(asking("lunch", mode="dense"), unit_vector("lunch", 4), "encoder-b").passages
+    assert engine.verify() == ()
+    engine.close()
+    with pytest.raises(IndexMismatch, match="ekiben reindex"):
+        _open(tmp_path)
+
+
+def test_a_reindexing_that_was_cut_short_goes_on_and_embeds_nothing_twice(tmp_path: Path, engine: RetrievalEngine) -> None:
+    embedded: list[str] = []
+    failed = _reindexing(engine, embedded, failing_after=3)
+    assert not asyncio.run(failed.run())
+    assert failed.status.state == "failed"
+    assert failed.status.error.code == "index_mismatch"
+    before = _found(engine)
+    engine.close()
+    again = _open(tmp_path)
+    assert _found(again) == before
+    assert asyncio.run(_reindexing(again, embedded).run())
+    assert len(embedded) == len(set(embedded)) == 6
+    again.close()
+
+
+def test_changes_during_a_reindexing_are_in_the_new_index(engine: RetrievalEngine) -> None:
+    beside = engine.open_beside(_target())
+    assert not engine.become(beside, _target())
+    beside.close()
+    late = split("late", "a late breakfast")
+    embedded: list[str] = []
+    reindexing = _reindexing(engine, embedded)
+    original = engine.become
+
+    def become(*arguments: object) -> bool:
+        if engine.status().index_version == 6:
+            engine.add(late, vectors_of(late))
+            engine.delete(DocumentRef(id="doc-0"))
+        return original(*arguments)
+
+    engine.become = become
+    assert asyncio.run(reindexing.run())
+    assert engine.get(DocumentRef(id="late")).text == "a late breakfast"
+    with pytest.raises(DocumentNotFound):
+        engine.get(DocumentRef(id="doc-0"))
+    assert engine.verify() == ()
+
+
+# -- backups ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_of_a_running_store_is_taken_back_while_it_runs(tmp_path: Path, engine: RetrievalEngine) -> None:
+    before, version = _found(engine), engine.status().index_version
+    copy = tmp_path / "copy"
+    backup.back_up(engine.store.path.parent, copy)
+    engine.delete(DocumentRef(id="doc-3"))
+    engine.write_snapshot()
+    restoring = threading.Thread(target=backup.restore, args=(copy, engine.store.path.parent))
+    restoring.start()
+    while restoring.is_alive():
+        engine.maintain()
+        restoring.join(0.05)
+    assert _found(engine) == before
+    assert engine.status().index_version > version
+    document = split("after", "text after")
+    engine.add(document, vectors_of(document))
+    assert engine.verify() == ()
+
+
+def test_a_backup_is_taken_back_into_a_damaged_or_a_new_folder(tmp_path: Path, engine: RetrievalEngine) -> None:
+    before = _found(engine)
+    copy = tmp_path / "copy"
+    backup.back_up(tmp_path, copy)
+    engine.close()
+    (tmp_path / "store-1.db").write_bytes(b"ruined")
+    (tmp_path / "CURRENT").unlink()
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        backup.restore(copy, folder)
+        restored = _open(folder)
+        assert _found(restored) == before
+        restored.close()
+        assert verify_folder(retriever_settings(folder)) == ()
+
+
+def test_what_is_no_backup_is_refused_and_nothing_changes(tmp_path: Path, engine: RetrievalEngine) -> None:
+    before = _found(engine)
+    (tmp_path / "nonsense").write_bytes(b"nonsense" * 1_000)
+    for path in (tmp_path / "nonsense", tmp_path / "missing"):
+        with pytest.raises(InvalidSettings):
+            backup.restore(path, tmp_path)
+    with pytest.raises(InvalidSettings, match="exists"):
+        backup.back_up(tmp_path, tmp_path / "nonsense")
+    assert _found(engine) == before
+
+
+# -- repair ----------------------------------------------------------------------------------------------------------------------
+
+
+def _harm(data: Path, statement: str) -> None:
+    connection = sqlite3.connect(data / "store-1.db", isolation_level=None)
+    connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["DELETE FROM facets", "INSERT INTO chunk_index (chunk_index) VALUES ('delete-all')", "UPDATE collections SET chunks = 99"],
+)
+def test_what_is_derived_is_repaired(tmp_path: Path, engine: RetrievalEngine, statement: str) -> None:
+    tagged = split("tagged", "lunch with a tag", metadata={"kind": "tagged"})
+    engine.add(tagged, vectors_of(tagged))
+    before = _found(engine)
+    engine.close()
+    _harm(tmp_path, statement)
+    assert verify_folder(retriever_settings(tmp_path)) != ()
+    assert list(repair_folder(tmp_path, accept_loss=False))
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+    again = _open(tmp_path)
+    assert _found(again) == before
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "damaged"),
+    [
+        ("UPDATE vectors SET vector = zeroblob(32) WHERE chunk = 1", False),
+        ("UPDATE chunks SET text = 'another' WHERE id = 1", False),
+        ("UPDATE documents SET text = 'X' || substr(text, 2) WHERE id = 'doc-0'", True),
+    ],
+)
+def test_what_can_not_be_mended_answers_nothing_and_is_salvaged(tmp_path: Path, engine: RetrievalEngine, statement: str, damaged: bool) -> None:
+    engine.close()
+    _harm(tmp_path, statement)
+    list(repair_folder(tmp_path, accept_loss=False))
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+    (line,) = (tmp_path / "salvaged-default.jsonl").read_text().splitlines()
+    salvaged = json.loads(line)
+    assert salvaged["id"] == "doc-0"
+    assert ("damaged" in salvaged) == damaged
+    assert damaged or salvaged["text"] == DOCUMENTS[0].document.text
+
+
+def test_a_damaged_row_is_never_quoted(tmp_path: Path, engine: RetrievalEngine) -> None:
+    engine.close()
+    _harm(tmp_path, "UPDATE chunks SET text = 'a false quotation' WHERE id = 1")
+    engine = _open(tmp_path)
+    with pytest.raises(StoreCorrupt, match="ekiben repair"):
+        _found(engine, "lunch number 0")
+    engine.close()
+
+
+def test_a_lost_log_is_refused_until_the_loss_is_accepted(tmp_path: Path) -> None:
+    engine = _open(tmp_path)
+    engine.add(DOCUMENTS[0], vectors_of(DOCUMENTS[0]))
+    alive = tmp_path.parent / "killed"
+    alive.mkdir()
+    for path in tmp_path.iterdir():
+        if path.suffix not in (".lock", ".db-wal", ".db-shm"):
+            (alive / path.name).write_bytes(path.read_bytes())
+    engine.close()
+    (fault,) = verify_folder(retriever_settings(alive))
+    assert "lost" in fault
+    with pytest.raises(StoreCorrupt, match="accept-loss"):
+        list(repair_folder(alive, accept_loss=False))
+    list(repair_folder(alive, accept_loss=True))
+    assert verify_folder(retriever_settings(alive)) == ()
+
+
+def test_the_dimension_of_the_samples_is_not_that_of_the_target() -> None:
+    assert _target().dim != DIM
