@@ -11,6 +11,7 @@ from clients.http_client import EkibenClient
 from core.errors import all_errors
 from core.schemas import Document, SearchRequest
 from services.retriever import integrity
+from services.retriever.folder import current_name
 from tests.e2e.conftest import finished
 from tests.servers import Server, command, ekiben, free_port
 
@@ -51,7 +52,7 @@ def _store_stays_sound(server: Server) -> Iterator[None]:
 
 
 def faults(server: Server) -> list[str]:
-    database = sqlite3.connect(f"file:{server.data / 'ekiben.db'}?mode=rw", uri=True)
+    database = sqlite3.connect(f"file:{server.data / current_name(server.data)}?mode=rw", uri=True)
     try:
         return list(integrity.faults(database, 384))
     finally:
@@ -140,7 +141,7 @@ def test_full_disk_refuses_documents_and_loses_nothing(tmp_path: Path):
         stored = []
         for number in range(60):
             # Words that the tokenizer gives up on fill the disk and cost the encoder little.
-            text = f"Document {number} is about subject{number}. " + "".join(f"{number:>03}{place:>0117} " for place in range(2_000))
+            text = f"Document {number} is about subject{number}. " + "".join(f"{number:>03}{place:>0117} " for place in range(1_000))
             body = {"documents": [Document(id=str(number), text=text).model_dump(mode="json")]}
             result = httpx.post(f"{small.url}/v1/documents", json=body, timeout=120).json()["documents"][0]
             if result["error"]:

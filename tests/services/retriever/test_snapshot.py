@@ -176,7 +176,7 @@ def test_a_record_survives_the_database_as_text(tmp_path: Path) -> None:
 
 def test_files_that_nobody_names_are_deleted_and_nothing_else(tmp_path: Path) -> None:
     files = [_build(tmp_path, "flat") for _ in range(3)]
-    others = [tmp_path / "ekiben.db", tmp_path / "CURRENT"]
+    others = [tmp_path / "store-1.db", tmp_path / "CURRENT"]
     for path in (*others, tmp_path / f"vectors-{'0' * 32}.tmp"):
         path.write_bytes(b"")
     (tmp_path / f"vectors-{'1' * 32}.faiss").mkdir()  # can't be unlinked; must not keep the rest from being deleted
