@@ -84,7 +84,7 @@ class Retriever:
         """Finish what is being written, then let go of the store."""
         if self._reindexing_task is not None:
             self._reindexing_task.cancel()
-        self._upkeep.stop()
+        self._upkeep.close()
         self._writer.shutdown(wait=True)
         self._engine.close()
 

@@ -1,5 +1,6 @@
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +9,19 @@ import pytest
 from core.errors import DocumentNotFound
 from core.schemas import DocumentRef, Passage
 from services.retriever.engine import RetrievalEngine
+from services.retriever.upkeep import Upkeep
 from tests.services.retriever.samples import ENCODER, asking, retriever_settings, split, unit_vector, vectors_of
 
-WRITERS = READERS = 4
-CHANGES = 120
-SEARCHES = 400
+# Writers and as many readers, the changes of each writer, the searches of each reader.
+SHORT = (4, 120, 400)
+LONG = pytest.param((16, 1_500, 2_000), marks=[pytest.mark.slow, pytest.mark.timeout(1_200)])
 CHUNKS = 3
 SHARED = 2  # documents that all writers fight for; every writer has one of its own beside them
 
 
-def _change_often(engine: RetrievalEngine, writer: int) -> None:
+def _change_often(engine: RetrievalEngine, writer: int, changes: int) -> None:
     rng = np.random.default_rng(writer)
-    for version in range(CHANGES):
+    for version in range(changes):
         document_id = f"doc{rng.integers(SHARED)}" if version % 2 else f"own{writer}"
         if rng.random() < 0.25:
             try:
@@ -38,9 +40,9 @@ def _change_often(engine: RetrievalEngine, writer: int) -> None:
                 assert len(found) == CHUNKS
 
 
-def _look_often(engine: RetrievalEngine) -> int:
+def _look_often(engine: RetrievalEngine, searches: int) -> int:
     seen = 0
-    for n in range(SEARCHES):
+    for n in range(searches):
         mode = ("lexical", "hybrid", "dense")[n % 3]
         passages = engine.search(asking("lunch", mode=mode, top_k=100), unit_vector("lunch")).passages
         _require_whole_documents(passages, complete=mode != "dense")
@@ -59,12 +61,15 @@ def _require_whole_documents(passages: tuple[Passage, ...], *, complete: bool) -
         assert len(parts) == CHUNKS or not complete
 
 
-def test_readers_beside_writers_see_whole_documents_only(tmp_path: Path) -> None:
-    engine = RetrievalEngine.open(retriever_settings(tmp_path))
+@pytest.mark.parametrize("load", [SHORT, LONG])
+def test_readers_beside_writers_and_snapshots_see_whole_documents_only(tmp_path: Path, load: tuple[int, int, int]) -> None:
+    side, changes, searches = load
+    engine = RetrievalEngine.open(retriever_settings(tmp_path, compact_after=40))
     engine.bind_encoder(ENCODER)
-    with ThreadPoolExecutor(WRITERS + READERS) as pool:
-        writers = [pool.submit(_change_often, engine, writer) for writer in range(WRITERS)]
-        readers = [pool.submit(_look_often, engine) for _ in range(READERS)]
+    upkeep = Upkeep(engine.maintain, every_s=0.05)
+    with closing(upkeep), ThreadPoolExecutor(2 * side) as pool:
+        writers = [pool.submit(_change_often, engine, writer, changes) for writer in range(side)]
+        readers = [pool.submit(_look_often, engine, searches) for _ in range(side)]
         for writer in writers:
             writer.result()
         assert sum(reader.result() for reader in readers) > 0

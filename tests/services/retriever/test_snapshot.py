@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -190,20 +191,24 @@ def test_files_that_nobody_names_are_deleted_and_nothing_else(tmp_path: Path) ->
 # -- writing ----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def tiny_disk() -> Iterator[None]:
-    """No file may grow beyond 600 bytes; Python ignores the signal, so that a write fails as on a full disk."""
+@contextmanager
+def _tiny_disk() -> Iterator[None]:
+    """No file may grow beyond 600 bytes; Python ignores the signal, so that a write fails as on a full disk.
+
+    No fixture, because it would hold while pytest writes its own output, which may be a file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.usefixtures("tiny_disk")
 def test_a_full_disk_leaves_no_file_and_the_index_goes_on(tmp_path: Path, kind: str) -> None:
     index = _open(tmp_path, None)
-    with pytest.raises(StorageFull, match="no space left"):
+    with _tiny_disk(), pytest.raises(StorageFull, match="no space left"):
         _build(tmp_path, kind)
     assert list(tmp_path.iterdir()) == []
     _require_right_answers(index)
