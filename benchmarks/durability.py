@@ -1,4 +1,4 @@
-"""What it costs to have each document on the disk before it is acknowledged: `python -m benchmarks.durability`.
+"""What it costs to have each document on the disk before it is acknowledged: `python benchmarks/durability.py`.
 
 Stores and deletes documents of one chunk through the store, in rounds that take the variants in turn; medians over the rounds.
 """
