@@ -39,3 +39,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Bring the content of `path` to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,6 +1,5 @@
 """Backups: one file, the database as it was at one commit. Made and taken back while the service answers."""
 
-import os
 import shutil
 import sqlite3
 import time
@@ -9,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import DeadlineExceeded, IndexMismatch, InvalidSettings, StoreCorrupt, StoreLocked
-from services.durable import rename_durably, sync_folder
+from services.durable import rename_durably, sync_file
 from services.retriever.database import translating
-from services.retriever.folder import DataFolder, current_name, discard
+from services.retriever.folder import CURRENT_NAME, INCOMING_NAME, DataFolder, current_name, discard
 from services.retriever.schema import SCHEMA_VERSION
 from services.retriever.store import DocumentStore
 
@@ -29,14 +28,14 @@ def back_up(data_dir: Path, target: Path) -> int:
     if target.exists():
         raise InvalidSettings(f"{target} exists already: name another file")
     source = data_dir / current_name(data_dir)
-    if not source.exists():
+    if not (data_dir / CURRENT_NAME).exists():
         raise InvalidSettings(f"there is no store in {data_dir}: name the folder that holds one with --data")
     draft = target.with_name(target.name + ".tmp")
     try:
         with translating(target.parent, opening=True), closing(_opened(source)) as store, closing(sqlite3.connect(draft)) as copy:
             store.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
-        _sync(draft)
+        sync_file(draft)
         rename_durably(draft, target)
     except OSError as error:
         raise InvalidSettings(f"{target} can't be written ({error})") from error
@@ -105,7 +104,7 @@ def _placed(folder: DataFolder) -> Path:
 
 def _hand_over(backup: Path, data_dir: Path) -> None:
     before = current_name(data_dir)
-    incoming = data_dir / "incoming.db"
+    incoming = data_dir / INCOMING_NAME
     rename_durably(_copied(backup, incoming), incoming)
     deadline = time.monotonic() + _PATIENCE_S
     while current_name(data_dir) == before:
@@ -126,8 +125,7 @@ def _taken(data_dir: Path, before: str) -> bool:
 def _copied(backup: Path, place: Path) -> Path:
     draft = place.with_name(place.name + ".tmp")
     shutil.copyfile(backup, draft)
-    _sync(draft)
-    sync_folder(draft.parent)
+    sync_file(draft)
     return draft
 
 
@@ -136,8 +134,3 @@ def _opened(path: Path) -> sqlite3.Connection:
         raise InvalidSettings(f"{path} is no file")
     # Not immutable: a log may stand beside it.
     return sqlite3.connect(f"file:{path.resolve().as_posix()}?mode=ro", uri=True)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -55,6 +55,8 @@ class DataFolder:
         with ExitStack() as undo:
             undo.callback(lock.release)
             folder = cls(path, lock, _youngest(path) if mending else current_name(path))
+            if folder.is_new and not mending:
+                folder.discard_unfinished()
             undo.pop_all()
         return folder
 
@@ -94,6 +96,11 @@ class DataFolder:
             sync_folder(self.path)  # the database has to be there before it is named
             write_durably(self.path / CURRENT_NAME, f"{database.name}\n".encode())
         self._name = database.name
+
+    def discard_unfinished(self) -> None:
+        """Delete what is left of a first start that was cut short."""
+        for path in databases(self.path):
+            discard(path)
 
     def discard_others(self) -> None:
         """Delete the databases that came before the store; what can't be deleted now is, by the next start."""
@@ -226,8 +233,6 @@ def _first(folder: Path) -> str:
     found = list(databases(folder))
     if found and ((folder / COMMITTED_NAME).exists() or not all(map(_is_unfinished, found))):
         raise StoreCorrupt(f"{folder / CURRENT_NAME} is missing, though there is a store: run `ekiben repair --data {folder}`")
-    for path in found:
-        discard(path)
     return "store-1.db"
 
 

@@ -1,13 +1,15 @@
 """What `ekiben verify` and `ekiben repair` do with a data folder that no service runs on."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.errors import StoreCorrupt
+from core.errors import StorageFull, StoreCorrupt
 from core.schemas import DocumentRef
 from core.settings import RetrieverSettings
+from services.durable import sync_folder
 from services.retriever import collections, documents, integrity
 from services.retriever.database import Database
 from services.retriever.engine import RetrievalEngine
@@ -42,7 +44,7 @@ def repair_folder(data_dir: Path, *, accept_loss: bool) -> Iterator[str]:
     """Mend what is derived from the documents, and tell each thing that was done.
 
     A document whose chunks, vectors or text are damaged leaves the store for the file salvaged-COLLECTION.jsonl, which `ekiben ingest` reads;
-    where the text itself is not the one that was stored, the line says `"damaged": true`. Raises StoreCorrupt where SQLite can't read on.
+    where the text itself is not the one that was stored, the line says `"damaged": true`. Raises StoreCorrupt where SQLite can't read on, StorageFull; then nothing has changed.
     """
     if not _is_named(data_dir):
         yield f"{CURRENT_NAME} names {name_current(data_dir).name} again"
@@ -62,9 +64,10 @@ def repair_folder(data_dir: Path, *, accept_loss: bool) -> Iterator[str]:
 
 def _is_named(data_dir: Path) -> bool:
     try:
-        return (data_dir / current_name(data_dir)).exists() and (data_dir / CURRENT_NAME).exists()
+        current_name(data_dir)
     except StoreCorrupt:
         return False
+    return (data_dir / CURRENT_NAME).exists()
 
 
 def _repaired(connection: sqlite3.Connection, data_dir: Path) -> Iterator[str]:
@@ -101,10 +104,21 @@ def _salvage(connection: sqlite3.Connection, ref: DocumentRef, data_dir: Path) -
         damaged = True
     line = {"id": ref.id, "title": title, "text": text, "metadata": _read_json(metadata)} | ({"damaged": True} if damaged else {})
     target = data_dir / f"salvaged-{ref.collection}.jsonl"
-    with target.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    _append_durably(target, json.dumps(line, ensure_ascii=False))
     connection.execute("DELETE FROM documents WHERE number = ?", (number,))
     return f"document {ref.id!r} of collection {ref.collection!r} is damaged and was moved to {target}: ingest it again"
+
+
+def _append_durably(path: Path, line: str) -> None:
+    """Add a line: on the disk when this returns, as it has to be before its document leaves the store."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageFull(f"{path} can't be written ({error}): the store stays as it was; free some space and repair again") from error
 
 
 def _read_json(text: str) -> object:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import CollectionConflict, CollectionNotFound, DocumentNotFound, IndexMismatch, InvalidSettings, StoreCorrupt
+from core.errors import CollectionConflict, CollectionNotFound, DocumentNotFound, IndexMismatch, InvalidSettings, StorageFull, StoreCorrupt
 from core.schemas import CollectionChange, CollectionRef, CollectionSettings, DocumentRef, EncoderInfo
 from core.vectors import Vector
 from services.retriever import backup
@@ -343,6 +343,21 @@ def test_what_can_not_be_mended_answers_nothing_and_is_salvaged(tmp_path: Path, 
     assert salvaged["id"] == "doc-0"
     assert ("damaged" in salvaged) == damaged
     assert damaged or salvaged["text"] == DOCUMENTS[0].document.text
+
+
+def test_what_can_not_be_salvaged_stays_in_the_store(tmp_path: Path, engine: RetrievalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.close()
+    _harm(tmp_path, "UPDATE chunks SET text = 'another' WHERE id = 1")
+    found = verify_folder(retriever_settings(tmp_path))
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("services.retriever.repairing.os.fsync", fail)
+        with pytest.raises(StorageFull, match="salvaged-default"):
+            list(repair_folder(tmp_path, accept_loss=False))
+    assert verify_folder(retriever_settings(tmp_path)) == found
 
 
 def test_a_damaged_row_is_never_quoted(tmp_path: Path, engine: RetrievalEngine) -> None:

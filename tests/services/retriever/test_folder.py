@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import InvalidSettings, StorageFull, StoreCorrupt, StoreLocked
+from services.retriever.backup import back_up
 from services.retriever.database import Database
 from services.retriever.folder import DataFolder, discard, name_current
 
@@ -99,6 +100,13 @@ def test_a_first_start_that_was_cut_short_is_begun_anew(tmp_path: Path) -> None:
     with DataFolder.open(tmp_path) as folder:
         assert folder.is_new
     assert not list(tmp_path.glob("store-*"))
+
+
+def test_a_first_start_under_way_is_left_alone_by_who_does_not_hold_the_folder(folder: DataFolder) -> None:
+    Database.open(folder.database).close()
+    with pytest.raises(InvalidSettings, match="no store"):
+        back_up(folder.path, folder.path / "copy")
+    assert folder.database.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"store-x.db", b"\xff\xfe", b"../store-1.db"])
