@@ -9,7 +9,7 @@ from typing import Final
 
 from core.errors import DeadlineExceeded, IndexMismatch, InvalidSettings, StoreCorrupt, StoreLocked
 from services.durable import rename_durably, sync_file
-from services.retriever.database import translating
+from services.retriever.database import place
 from services.retriever.folder import CURRENT_NAME, INCOMING_NAME, DataFolder, current_name, discard
 from services.retriever.schema import SCHEMA_VERSION
 from services.retriever.store import DocumentStore
@@ -32,7 +32,7 @@ def back_up(data_dir: Path, target: Path) -> int:
         raise InvalidSettings(f"there is no store in {data_dir}: name the folder that holds one with --data")
     draft = target.with_name(target.name + ".tmp")
     try:
-        with translating(target.parent, opening=True), closing(_opened(source)) as store, closing(sqlite3.connect(draft)) as copy:
+        with place(target.parent).translating(opening=True), closing(_opened(source)) as store, closing(sqlite3.connect(draft)) as copy:
             store.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
         sync_file(draft)
@@ -85,7 +85,7 @@ def prepare_incoming(folder: DataFolder, current: DocumentStore) -> DocumentStor
     Raises InvalidSettings where it is none, IndexMismatch where it belongs to another encoder than `current`.
     """
     require_backup(folder.incoming)
-    version = current.status().index_version
+    version = current.index_version()
     store = DocumentStore.open(_placed(folder), folder.note_commit)
     before, after = current.bound_encoder(), store.bound_encoder()
     if before and after and before.fingerprint != after.fingerprint:

@@ -1,4 +1,4 @@
-"""The SQLite database under the store: its connections and its transactions, and SQLite's errors in our words."""
+"""The SQLite database under the store: its connections and its transactions."""
 
 import sqlite3
 import threading
@@ -8,18 +8,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from core.errors import EkibenError, Internal, InvalidSettings, NotReady, StorageFull, StoreCorrupt
+from core.errors import InvalidSettings, NotReady
 from services.retriever.schema import SCHEMA, SCHEMA_VERSION
+from services.sqlite_errors import Place
 
 BUSY_TIMEOUT_MS: Final = 5_000
 CACHE_KIB: Final = 16_384
 VACUUM_PAGES: Final = 2_048
-
-# Where the disk runs out of space SQLite mostly says SQLITE_FULL; a quota, and a file that can't grow under a memory map, look like these.
-_NO_SPACE: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE})
-_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_UNUSABLE: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
-_PRIMARY_CODE: Final = 0xFF
 
 
 class Database:
@@ -34,6 +29,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._place = place(path.parent)
         self._readers: deque[sqlite3.Connection] = deque()
         self._writing = threading.Lock()
         self._closed = False
@@ -45,7 +41,7 @@ class Database:
 
         Raises InvalidSettings where the file can't be used or another version wrote it, StoreCorrupt where it is no database.
         """
-        with ExitStack() as undo, translating(path.parent, opening=True):
+        with ExitStack() as undo, place(path.parent).translating(opening=True):
             database = cls(path)
             undo.callback(database._writer.close)
             database._prepare()
@@ -62,13 +58,13 @@ class Database:
 
     def checkpoint(self) -> None:
         """Move what stands in the write-ahead log into the database and empty the log, as far as readers allow."""
-        with translating(self.path.parent), self._writing:
+        with self._place.translating(), self._writing:
             self._require_open()
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def give_back_pages(self) -> bool:
         """Take up to 2,048 free pages off the end of the file; True where there are more."""
-        with translating(self.path.parent), self._writing:
+        with self._place.translating(), self._writing:
             self._require_open()
             self._writer.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
             return bool(self._writer.execute("PRAGMA freelist_count").fetchone()[0])
@@ -84,7 +80,7 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees one committed state for as long as it is held, whatever is written meanwhile."""
         self._require_open()
-        with translating(self.path.parent):
+        with self._place.translating():
             connection = self._take_reader()
             try:
                 connection.execute("BEGIN")
@@ -96,7 +92,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection inside a transaction: committed, and on the disk, when the block ends; rolled back when it raises."""
-        with translating(self.path.parent), self._writing:
+        with self._place.translating(), self._writing:
             self._require_open()
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -149,27 +145,7 @@ class Database:
         self._writer.execute("PRAGMA journal_mode = WAL")
 
 
-@contextmanager
-def translating(data_dir: Path, *, opening: bool = False) -> Iterator[None]:
-    """Raise what SQLite raises inside as an error of ours."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise translated(error, data_dir, opening=opening) from error
-
-
-def translated(error: sqlite3.Error, data_dir: Path, *, opening: bool = False) -> EkibenError:
-    """StorageFull, StoreCorrupt or Internal; while `opening`, InvalidSettings where the file can't be opened or written."""
-    # Only errors that SQLite itself reports have a code; misuse found by Python's module has none.
-    extended: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    primary = extended & _PRIMARY_CODE
-    if primary == sqlite3.SQLITE_FULL or extended in _NO_SPACE:
-        return StorageFull(f"no space left for the store in {data_dir} ({error}): free some space and try again")
-    if primary in _DAMAGE or "fts5" in str(error):  # a damaged full-text index is reported as a plain error
-        return StoreCorrupt(
-            f"the store in {data_dir} is damaged ({error}): `ekiben verify --data {data_dir}` says where, `ekiben repair` mends what is derived; "
-            "else restore a backup with `ekiben restore`"
-        )
-    if opening and primary in _UNUSABLE:
-        return InvalidSettings(f"the store in {data_dir} can't be opened for writing ({error}): check the folder (retriever.data_dir) and its owner")
-    return Internal(f"SQLite: {type(error).__name__}: {error} (store in {data_dir})")
+def place(data_dir: Path) -> Place:
+    """What the messages of SQLite's errors say of a store."""
+    way_out = f"`ekiben verify --data {data_dir}` says where, `ekiben repair` mends what is derived; else restore a backup with `ekiben restore`"
+    return Place("store", data_dir, "retriever.data_dir", way_out)

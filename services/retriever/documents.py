@@ -41,10 +41,10 @@ def find(connection: sqlite3.Connection, collection: str, document_id: str) -> E
     return Entry(*row) if row else None
 
 
-def insert(connection: sqlite3.Connection, split: SplitDocument, vectors: Vector, added_at: str | None = None) -> ChunkIds:
+def insert(connection: sqlite3.Connection, split: SplitDocument, content_hash: str, vectors: Vector, added_at: str | None = None) -> ChunkIds:
     """Write a document, its chunks with `vectors` (float32 `[n_chunks, dim]`), its words and metadata; returns the chunk ids, in order."""
     collections.ensure(connection, split.collection)
-    number = _insert_document(connection, split, added_at or clock.now())
+    number = _insert_document(connection, split, content_hash, added_at or clock.now())
     connection.executemany(
         "INSERT INTO facets (document, key, kind, value) VALUES (?, ?, ?, ?)",
         [(number, key, *facet(value)) for key, value in split.document.metadata.items()],
@@ -121,7 +121,7 @@ def _structure(document: Document) -> str:
     return document.model_dump_json(include={"page_starts", "headings", "blocks"})
 
 
-def _insert_document(connection: sqlite3.Connection, split: SplitDocument, added_at: str) -> int:
+def _insert_document(connection: sqlite3.Connection, split: SplitDocument, content_hash: str, added_at: str) -> int:
     document = split.document
     row = {
         "collection": split.collection,
@@ -129,7 +129,7 @@ def _insert_document(connection: sqlite3.Connection, split: SplitDocument, added
         "title": document.title,
         "metadata": json.dumps(document.metadata, ensure_ascii=False),
         "structure": _structure(document),
-        "content_hash": document.hash_content(),
+        "content_hash": content_hash,
         "added_at": added_at,
         "chars": len(document.text),
         "text": document.text,

@@ -87,7 +87,7 @@ class RetrievalEngine:
             undo.callback(store.close)
             if folder.is_new:
                 folder.switch(store.path)
-            folder.require_commits(store.status().index_version)
+            folder.require_commits(store.index_version())
             engine = cls(folder, store, settings)
             undo.pop_all()
         return engine
@@ -236,7 +236,7 @@ class RetrievalEngine:
         with self._snapshotting, self._changing:
             if differences(self._live.store, beside):
                 return False
-            beside.continue_from(self._live.store.status().index_version)
+            beside.continue_from(self._live.store.index_version())
             beside.mark_building(False)
             beside.on_commit = self._folder.note_commit
             self._take_over(Live(beside, index, encoder))
@@ -317,7 +317,7 @@ class RetrievalEngine:
     def _tidy(self) -> None:
         """Delete what an earlier store or a crash has left in the folder, and note the number of commits."""
         store = self._live.store
-        self._folder.note_commit(store.status().index_version)
+        self._folder.note_commit(store.index_version())
         self._folder.discard_others()
         record = store.snapshot()
         keep_only(self._folder.path, *([record] if record else []))

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Final, Self
 from zlib import crc32
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from core.errors import InvalidSettings, StorageFull, StoreCorrupt, StoreLocked
-from services.durable import make_folder, rename_durably, sync_folder, write_durably
+from core.errors import StorageFull, StoreCorrupt
+from services.durable import rename_durably, sync_folder, write_durably
+from services.folder_lock import hold
 
-LOCK_NAME: Final = "ekiben.lock"
-PID_NAME: Final = "ekiben.pid"
+LOCK_NAME: Final = "ekiben"
 CURRENT_NAME: Final = "CURRENT"
 COMMITTED_NAME: Final = "COMMITTED"
 INCOMING_NAME: Final = "incoming.db"
@@ -51,7 +51,7 @@ class DataFolder:
         Raises StoreLocked while another process (or another DataFolder of this one) holds it, InvalidSettings where it can't be used,
         StoreCorrupt where CURRENT is damaged or names a database that isn't there.
         """
-        lock = _lock(path)
+        lock = hold(path, LOCK_NAME, "store", "retriever.data_dir")
         with ExitStack() as undo:
             undo.callback(lock.release)
             folder = cls(path, lock, _youngest(path) if mending else current_name(path))
@@ -252,30 +252,3 @@ def _is_unfinished(database: Path) -> bool:
 def _number(name: str) -> int:
     match = _STORE_NAME.fullmatch(name)
     return int(match[1]) if match else 0
-
-
-def _lock(folder: Path) -> FileLock:
-    """The writer lock of `folder`, held; the folder is created where it is missing."""
-    # Not bound to a thread, because a service opens its store in one thread and closes it in another.
-    lock = FileLock(folder / LOCK_NAME, thread_local=False)
-    holder = folder / PID_NAME
-    try:
-        make_folder(folder)
-        lock.acquire(timeout=0)
-        holder.write_text(str(os.getpid()))
-    except Timeout as error:
-        raise StoreLocked(
-            f"another process{_pid_in(holder)} writes to the store in {folder}: stop it, or use another folder (retriever.data_dir)"
-        ) from error
-    except OSError as error:
-        lock.release()
-        raise InvalidSettings(f"the folder {folder} can't be used for the store ({error}): name another one (retriever.data_dir)") from error
-    return lock
-
-
-def _pid_in(holder: Path) -> str:
-    """` (pid N)` where the holder of the lock has already written it down."""
-    try:
-        return f" (pid {int(holder.read_text())})"
-    except (OSError, ValueError):
-        return ""

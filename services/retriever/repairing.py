@@ -44,7 +44,9 @@ def repair_folder(data_dir: Path, *, accept_loss: bool) -> Iterator[str]:
     """Mend what is derived from the documents, and tell each thing that was done.
 
     A document whose chunks, vectors or text are damaged leaves the store for the file salvaged-COLLECTION.jsonl, which `ekiben ingest` reads;
-    where the text itself is not the one that was stored, the line says `"damaged": true`. Raises StoreCorrupt where SQLite can't read on, StorageFull; then nothing has changed.
+    where the text itself is not the one that was stored, the line says `"damaged": true`.
+
+    Raises StoreCorrupt where SQLite can't read on, StorageFull; then nothing has changed.
     """
     if not _is_named(data_dir):
         yield f"{CURRENT_NAME} names {name_current(data_dir).name} again"

@@ -82,6 +82,9 @@ class DocumentStore:
         with self._database.writing() as connection:
             yield connection
             version = _count_change(connection)
+        self._tell(version)
+
+    def _tell(self, version: int) -> None:
         if self.on_commit:
             self.on_commit(version)
 
@@ -116,15 +119,15 @@ class DocumentStore:
         What was staged for `passages` is forgotten with it.
         """
         content_hash = split.document.hash_content()
-        with self.reading() as connection:
+        with self._database.writing() as connection:
             before = documents.find(connection, split.collection, split.document.id)
-        if before and before.content_hash == content_hash:
-            return Change("unchanged", before.chunks)
-        with self._changing() as connection:
-            before = documents.find(connection, split.collection, split.document.id)
+            if before and before.content_hash == content_hash:
+                return Change("unchanged", before.chunks)
             removed = documents.remove(connection, before.number) if before else _no_chunks()
-            added = documents.insert(connection, split, vectors, added_at)
+            added = documents.insert(connection, split, content_hash, vectors, added_at)
             staging.forget(connection, split.encoder, passages)
+            version = _count_change(connection)
+        self._tell(version)
         return Change("updated" if before else "created", added.size, removed, added)
 
     def delete(self, ref: DocumentRef) -> ChunkIds:
@@ -273,6 +276,11 @@ class DocumentStore:
         while self._database.give_back_pages():
             pass
         self._database.checkpoint()
+
+    def index_version(self) -> int:
+        """How many changes have been committed in the life of the store."""
+        with self.reading() as connection:
+            return index_version(connection)
 
     def verify(self) -> tuple[str, ...]:
         """Every fault found in the store, in words; empty where it is sound. Reads everything, and holds back writers meanwhile.

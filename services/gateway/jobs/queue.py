@@ -9,13 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, Self
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from core.errors import InvalidRequest, InvalidSettings, JobNotFound, PayloadTooLarge, QueueFull, StoreLocked
+from core.errors import InvalidRequest, JobNotFound, PayloadTooLarge, QueueFull
 from core.schemas import MAX_JOB_ERRORS, DocumentCounts, DocumentResult, FieldMap, Job, JobPage, ListJobsRequest
 from core.settings import JobsSettings
 from services.clock import now
 from services.durable import sync_folder
+from services.folder_lock import hold
 from services.gateway.jobs.database import Database
 from services.gateway.jobs.spool import Spool
 
@@ -65,12 +66,11 @@ class JobQueue:
 
         Raises StoreLocked while another process holds it, InvalidSettings where it can't be used, StoreCorrupt.
         """
-        lock = _hold(limits.data_dir)
+        lock = hold(limits.data_dir, "jobs", "jobs", "jobs.data_dir")
         with ExitStack() as undo:
             undo.callback(lock.release)
             queue = cls(limits, lock)
             undo.callback(queue._database.close)
-            sync_folder(limits.data_dir.absolute().parent)
             sync_folder(limits.data_dir)
             with queue._database.transaction() as db:
                 waiting = {file for (file,) in db.execute("SELECT file FROM items")}
@@ -218,19 +218,6 @@ class JobQueue:
             job = _job(db, _row(db, job_id))
         self._spool.remove(files)
         return job
-
-
-def _hold(folder: Path) -> FileLock:
-    # Not bound to a thread: the folder is opened in one and closed in another.
-    lock = FileLock(folder / "jobs.lock", thread_local=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise StoreLocked(f"another process works on the jobs in {folder}: stop it, or use another folder (jobs.data_dir)") from error
-    except OSError as error:
-        raise InvalidSettings(f"the folder {folder} can't be used for jobs ({error}): name another one (jobs.data_dir)") from error
-    return lock
 
 
 def _row(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:

@@ -66,5 +66,5 @@ def database_of(*stored: SplitDocument) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(SCHEMA)
     for document in stored:
-        documents.insert(connection, document, vectors_of(document))
+        documents.insert(connection, document, document.document.hash_content(), vectors_of(document))
     return connection

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import EkibenError, Internal, InvalidSettings, NotReady, StorageFull, StoreCorrupt
-from services.retriever.database import Database, translated
+from core.errors import Internal, InvalidSettings, NotReady, StorageFull, StoreCorrupt
+from services.retriever.database import Database
 from services.retriever.schema import SCHEMA_VERSION
 
 FILE_NAME = "store-1.db"
@@ -187,41 +187,6 @@ def test_damaged_pages_are_reported_and_not_read(tmp_path: Path) -> None:
 
 
 # -- translation -----------------------------------------------------------------------------------------------------------------
-
-
-def _error(cls: type[sqlite3.Error], code: int) -> sqlite3.Error:
-    error = cls("message of SQLite")
-    error.sqlite_errorcode = code
-    return error
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        (sqlite3.SQLITE_FULL, StorageFull),
-        (sqlite3.SQLITE_IOERR_WRITE, StorageFull),
-        (sqlite3.SQLITE_IOERR_FSYNC, StorageFull),
-        (sqlite3.SQLITE_IOERR_SHMSIZE, StorageFull),
-        (sqlite3.SQLITE_CORRUPT, StoreCorrupt),
-        (sqlite3.SQLITE_CORRUPT_VTAB, StoreCorrupt),
-        (sqlite3.SQLITE_NOTADB, StoreCorrupt),
-        (sqlite3.SQLITE_IOERR_READ, Internal),
-        (sqlite3.SQLITE_CANTOPEN, Internal),
-        (sqlite3.SQLITE_READONLY_DBMOVED, Internal),
-        (sqlite3.SQLITE_BUSY, Internal),
-        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, Internal),
-    ],
-)
-def test_sqlite_codes_become_errors_of_ours(code: int, expected: type[EkibenError]) -> None:
-    error = translated(_error(sqlite3.DatabaseError, code), Path("folder"))
-    assert type(error) is expected
-    assert "message of SQLite" in error.message
-    assert "folder" in error.message
-
-
-@pytest.mark.parametrize("code", [sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CANTOPEN_ISDIR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM])
-def test_a_file_that_can_not_be_used_is_a_matter_of_settings_at_start_only(code: int) -> None:
-    assert type(translated(_error(sqlite3.OperationalError, code), Path("folder"), opening=True)) is InvalidSettings
 
 
 def _classes(root: type[sqlite3.Error] = sqlite3.Error) -> list[type[sqlite3.Error]]:

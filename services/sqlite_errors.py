@@ -1,0 +1,50 @@
+"""SQLite's errors in our words."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from core.errors import EkibenError, Internal, InvalidSettings, NotReady, StorageFull, StoreCorrupt
+
+# Where the disk runs out of space SQLite mostly says SQLITE_FULL; a quota, and a file that can't grow under a memory map, look like these.
+_NO_SPACE: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE})
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_UNUSABLE: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
+_PRIMARY_CODE: Final = 0xFF
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a database holds, the folder it lies in, the setting that names the folder, and the way out where it is damaged."""
+
+    what: str
+    folder: Path
+    setting: str
+    way_out: str
+
+    @contextmanager
+    def translating(self, *, opening: bool = False) -> Iterator[None]:
+        """Raise what SQLite raises inside as an error of ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self.translated(error, opening=opening) from error
+
+    def translated(self, error: sqlite3.Error, *, opening: bool = False) -> EkibenError:
+        """StorageFull, StoreCorrupt, NotReady or Internal; while `opening`, InvalidSettings where the file can't be opened or written."""
+        where = f"the {self.what} in {self.folder}"
+        if isinstance(error, sqlite3.ProgrammingError) and "closed database" in str(error):
+            return NotReady(f"{where} is closed: the service is shutting down")
+        # Only errors that SQLite itself reports have a code; misuse found by Python's module has none.
+        extended: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        primary = extended & _PRIMARY_CODE
+        if primary == sqlite3.SQLITE_FULL or extended in _NO_SPACE:
+            return StorageFull(f"no space left for {where} ({error}): free some space and try again")
+        if primary in _DAMAGE or "fts5" in str(error):  # a damaged full-text index is reported as a plain error
+            return StoreCorrupt(f"{where} is damaged ({error}): {self.way_out}")
+        if opening and primary in _UNUSABLE:
+            return InvalidSettings(f"{where} can't be opened for writing ({error}): check the folder ({self.setting}) and its owner")
+        return Internal(f"SQLite: {type(error).__name__}: {error} ({self.what} in {self.folder})")
