@@ -7,7 +7,7 @@ Scores = Mapping[int, float]
 
 
 def convex(dense: Scores, lexical: Scores, weight: float) -> dict[int, float]:
-    """`weight * dense + (1 - weight) * lexical` over normalized scores; a chunk that a channel didn't find has 0 there.
+    """`weight * dense + (1 - weight) * lexical` over normalized scores; a chunk that a channel knows nothing of has 0 there.
 
     Cosines are min-max normalized over the candidates. BM25 is divided by its maximum: its minimum is 0 by nature, and the lowest candidate is
     far above it. After Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval" (2023), section 4. Scores are in [0, 1].

@@ -5,6 +5,7 @@
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from core.words import FUNCTION_WORDS
@@ -37,19 +38,27 @@ def match_expression(query: str) -> str:
     return " OR ".join(f'"{word}"' for word in (telling or list(words))[:MAX_TERMS])
 
 
-def search(connection: sqlite3.Connection, query: str, k: int, scope: Scope | None = None) -> dict[int, float]:
+def search(connection: sqlite3.Connection, query: str, k: int, scope: Scope | None = None, also: Sequence[int] = ()) -> dict[int, float]:
     """BM25 of the `k` best chunks that hold a word of `query`, within `scope` where it is given; above 0, best first, ties by id.
 
-    How rare a word is counts over the whole store, whatever the scope.
+    Those of the chunks `also` that hold a word follow, by the same measure. How rare a word is counts over the whole store, whatever the scope.
     """
     expression = match_expression(query)
     if not expression:
         return {}
     # The unary plus keeps SQLite from running the match once for every id of the scope.
     within, parameters = (f"AND +rowid IN ({scope.sql})", scope.parameters) if scope else ("", ())
+    others = Scope.of_chunks(also)
     rows = connection.execute(
-        f"SELECT rowid, -bm25(chunk_index, {TITLE_WEIGHT}, {HEADINGS_WEIGHT}, {TEXT_WEIGHT}) AS score FROM chunk_index "
-        f"WHERE chunk_index MATCH ? {within} ORDER BY score DESC, rowid LIMIT ?",
-        (expression, *parameters, k),
+        f"""
+        WITH found AS MATERIALIZED (
+            SELECT rowid AS chunk, -bm25(chunk_index, {TITLE_WEIGHT}, {HEADINGS_WEIGHT}, {TEXT_WEIGHT}) AS score
+            FROM chunk_index WHERE chunk_index MATCH ? {within}
+        )
+        SELECT * FROM (SELECT chunk, score FROM found ORDER BY score DESC, chunk LIMIT ?)
+        UNION ALL
+        SELECT * FROM (SELECT chunk, score FROM found WHERE chunk IN ({others.sql}) ORDER BY score DESC, chunk)
+        """,
+        (expression, *parameters, k, *others.parameters),
     )
     return dict(rows)

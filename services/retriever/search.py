@@ -35,14 +35,15 @@ class Search:
         with self._timed("filter"):
             scope = scope_of(self.snapshot, self.request.collections, self.request.filters)
         dense = self._ask_dense(scope) if mode != "lexical" else {}
-        words = self._ask_lexical(scope) if mode != "dense" else {}
+        words = self._ask_lexical(scope, also=list(dense)) if mode != "dense" else {}
         with self._timed("fuse"):
+            if self.vector is not None and mode != "dense":
+                dense = {**dense, **passages.cosines(self.snapshot, [chunk for chunk in words if chunk not in dense], self.vector)}
             scores = self._ranked(mode, dense, words)
             order = fusion.ranked(scores)
         with self._timed("fetch"):
             found = dict(islice(self._existing(order), self.request.top_k))
-            channels = self._channels(mode, list(found), dense, words)
-        return tuple(chunk.passage(scores[id_], channels[id_]) for id_, chunk in found.items())
+        return tuple(chunk.passage(scores[id_], _channels(id_, mode, dense, words)) for id_, chunk in found.items())
 
     def _mode(self) -> Mode:
         """The mode asked for, or what is left of it without a vector."""
@@ -66,9 +67,9 @@ class Search:
             exact = passages.cosines(self.snapshot, list(found), self.vector)
             return {chunk: exact[chunk] for chunk in fusion.ranked(exact)}
 
-    def _ask_lexical(self, scope: Scope | None) -> Scores:
+    def _ask_lexical(self, scope: Scope | None, also: Sequence[int]) -> Scores:
         with self._timed("lexical"):
-            return lexical.search(self.snapshot, self.request.query, self._candidates, scope)
+            return lexical.search(self.snapshot, self.request.query, self._candidates, scope, also)
 
     @property
     def _candidates(self) -> int:
@@ -91,23 +92,13 @@ class Search:
             rows = passages.fetch(self.snapshot, part)
             yield from ((chunk, rows[chunk]) for chunk in part if chunk in rows)
 
-    def _channels(self, mode: Mode, chunks: Sequence[int], dense: Scores, words: Scores) -> dict[int, ChannelScores]:
-        """What each channel says of `chunks`, also of those that only the other one found; None for a channel that has no part in the search."""
-        if self.vector is not None:
-            dense = {**passages.cosines(self.snapshot, [chunk for chunk in chunks if chunk not in dense], self.vector), **dense}
-        if mode == "dense":
-            return {chunk: ChannelScores(dense=dense[chunk]) for chunk in chunks}
-        words = {**self._words_of([chunk for chunk in chunks if chunk not in words]), **words}
-        return {chunk: ChannelScores(dense=dense.get(chunk), lexical=words[chunk]) for chunk in chunks}
-
-    def _words_of(self, chunks: Sequence[int]) -> Scores:
-        """BM25 of `chunks`, 0 where no word of the query occurs."""
-        found = lexical.search(self.snapshot, self.request.query, len(chunks), Scope.of_chunks(chunks)) if chunks else {}
-        return {chunk: found.get(chunk, 0.0) for chunk in chunks}
-
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         """Add the time of the block to its stage."""
         start = time.perf_counter()
         yield
         self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + (time.perf_counter() - start) * 1_000
+
+
+def _channels(chunk: int, mode: Mode, dense: Scores, words: Scores) -> ChannelScores:
+    return ChannelScores(dense=dense.get(chunk), lexical=None if mode == "dense" else words.get(chunk, 0.0))

@@ -244,7 +244,7 @@ sentences = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".joi
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(sentences, min_size=1, max_size=8), sentences, st.integers(1, 4), st.sampled_from(["convex", "rrf"]), st.integers(0, 10))
-def test_hybrid_is_the_fusion_of_both_channels(
+def test_hybrid_is_the_fusion_of_what_both_channels_say_of_all_candidates(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], query: str, candidates: int, method: str, tenths: int
 ) -> None:
     engine = _open(tmp_path_factory.mktemp("store"), candidates=candidates, fusion=method, dense_weight=tenths / 10)
@@ -257,6 +257,7 @@ def test_hybrid_is_the_fusion_of_both_channels(
     # Asked of the channels themselves: which of equal cosines is the last candidate is for FAISS to say.
     depth = max(candidates, top_k)
     of_dense, of_words = ({int(p.document_id): p.score for p in _search(engine, query, mode, top_k=depth)} for mode in ("dense", "lexical"))
+    of_dense, of_words = ({n: scores[n] for n in of_dense.keys() | of_words.keys() if n in scores} for scores in (exact, words))
     convex = fusion.convex(of_dense, of_words, tenths / 10)
     expected = convex if method == "convex" else fusion.rrf([fusion.ranked(of_dense), fusion.ranked(of_words)], 60)
 

@@ -112,6 +112,13 @@ def test_a_scope_is_searched_within_and_not_after() -> None:
     assert list(lexical.search(crowd, "lunch", 1, Scope.of_chunks([51]))) == [51]
 
 
+def test_other_chunks_are_scored_by_the_same_measure() -> None:
+    crowd = database_of(*(split(str(n), "lunch " * n + "and more") for n in range(1, 30)), split("other", "something else"))
+    every = lexical.search(crowd, "lunch", 100)
+    some = lexical.search(crowd, "lunch", 1, also=[7, 3, 30, 4_711])
+    assert some == {chunk: every[chunk] for chunk in (next(iter(every)), 7, 3)}
+
+
 def test_sqlite_errors_are_not_hidden() -> None:
     with pytest.raises(sqlite3.OperationalError):
         lexical.search(sqlite3.connect(":memory:"), "lunch", 10)
