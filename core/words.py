@@ -1,6 +1,10 @@
-"""Words of a text, for what compares texts by their words: lexical search, extractive answers, verification of citations."""
+"""Words of a text, for what compares texts by their words: lexical search, extractive answers, verification of citations, abstention."""
 
 import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+import snowballstemmer
 
 _WORD = re.compile(r"\w+")
 
@@ -26,3 +30,24 @@ def content_words(text: str) -> list[str]:
     """The words of `text` without function words; all of them where nothing else would be left."""
     found = words(text)
     return [word for word in found if word not in FUNCTION_WORDS] or found
+
+
+@lru_cache(100_000)
+def stem(word: str) -> str:
+    """`word`, case-folded, without its English ending by Porter's rules (1980), as the full-text index cuts it too. Other languages keep most of
+    their words as they are.
+    """
+    # A stemmer keeps the word it works on: one for all threads would mix them up.
+    return str(snowballstemmer.stemmer("porter").stemWord(word))
+
+
+def stems(text: str) -> frozenset[str]:
+    """The stems of the content words of `text`."""
+    return frozenset(map(stem, content_words(text)))
+
+
+def share(wanted: Mapping[str, float], held: Iterable[str]) -> float:
+    """Which part of the weight of the stems `wanted` falls on those that are `held`, 0 to 1; 0 where nothing is wanted."""
+    total = sum(wanted.values())
+    held = set(held)
+    return sum(weight for word, weight in wanted.items() if word in held) / total if total else 0.0

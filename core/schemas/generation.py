@@ -34,11 +34,15 @@ class Source(Frozen):
 
 
 class GenerationItem(Frozen):
-    """One unit of work for `summarize` (a single passage) or `compose` (the sentences of all summaries)."""
+    """One unit of work for `summarize` (a single passage) or `compose` (the sentences of all summaries).
+
+    `rarity` is that of the question's words, as SearchResponse has it.
+    """
 
     question: str
     sources: tuple[Source, ...]
     max_sentences: int
+    rarity: dict[str, float] = {}
     request_id: str = ""
 
 

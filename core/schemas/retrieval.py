@@ -66,10 +66,14 @@ class Passage(Frozen):
 
 
 class SearchResponse(Frozen):
-    """Passages, best first. `degraded` is true where a channel could not be asked; `notes` says which."""
+    """Passages, best first. `degraded` is true where a channel could not be asked; `notes` says which.
+
+    `rarity` holds the stems of the query's content words with their inverse document frequency over the chunks of the store, above 0.
+    """
 
     passages: tuple[Passage, ...]
     degraded: bool = False
     notes: tuple[str, ...] = ()
     index_version: int = 0
+    rarity: dict[str, float] = {}
     timings_ms: dict[str, float] = {}

@@ -1,24 +1,18 @@
 """Which sentences answer a question best, and which of them repeat each other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from core.vectors import Vector
-from core.words import content_words
+from core.words import content_words, share, stems
 
 
-def word_overlap(question: str, sentence: str) -> float:
-    """Share of the question's content words that occur in the sentence, 0 to 1."""
-    asked = set(content_words(question))
-    return len(asked & set(content_words(sentence))) / len(asked) if asked else 0.0
-
-
-def relevance(question: str, sentences: Sequence[str], cosines: Vector, passage_score: float) -> Vector:
+def relevance(rarity: Mapping[str, float], sentences: Sequence[str], cosines: Vector, passage_score: float) -> Vector:
     """How well each sentence answers, float32 `[n]` in about [0, 1]: the mean of its cosine with the question, the share of the question's
-    words it holds, and the score of its passage. On SQuAD the mix holds the answer ten points more often than the cosine alone.
+    words it holds (stems, weighted by `rarity`), and the score of its passage. docs/evaluation.md has what each adds on SQuAD.
     """
-    overlaps = np.array([word_overlap(question, sentence) for sentence in sentences], dtype=np.float32)
+    overlaps = np.array([share(rarity, stems(sentence)) for sentence in sentences], dtype=np.float32)
     return np.asarray((np.clip(cosines, 0, 1) + overlaps + passage_score) / 3, dtype=np.float32)
 
 

@@ -3,12 +3,13 @@
 # What is put into statements are constants and question marks; every value is bound.
 # ruff: noqa: S608
 
+import math
 import re
 import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from core.words import FUNCTION_WORDS
+from core.words import FUNCTION_WORDS, content_words, stem
 from services.retriever.scope import Scope
 
 MAX_TERMS: Final = 64
@@ -62,3 +63,18 @@ def search(connection: sqlite3.Connection, query: str, k: int, scope: Scope | No
         (expression, *parameters, k, *others.parameters),
     )
     return dict(rows)
+
+
+def rarity(connection: sqlite3.Connection, query: str) -> dict[str, float]:
+    """Inverse document frequency, above 0, of the stems of the first 64 content words of `query`: `ln(1 + (N - n + 0.5) / (n + 0.5))`, where
+    n of the N chunks in the store hold the word (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009, kept above 0 by the 1).
+    """
+    words = list(dict.fromkeys(content_words(query)))[:MAX_TERMS]
+    (chunks,) = connection.execute("SELECT total(chunks) FROM collections").fetchone()
+    counts = {stem(word): _chunks_with(connection, word) for word in words}
+    return {word: math.log(1 + max(0.0, chunks - count + 0.5) / (count + 0.5)) for word, count in counts.items()}
+
+
+def _chunks_with(connection: sqlite3.Connection, word: str) -> int:
+    expression = match_expression(word)
+    return int(connection.execute("SELECT count(*) FROM chunk_index WHERE chunk_index MATCH ?", (expression,)).fetchone()[0]) if expression else 0

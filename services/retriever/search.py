@@ -45,6 +45,11 @@ class Search:
             found = dict(islice(self._existing(order), self.request.top_k))
         return tuple(chunk.passage(scores[id_], _channels(id_, mode, dense, words)) for id_, chunk in found.items())
 
+    def rarity(self) -> dict[str, float]:
+        """See `lexical.rarity`."""
+        with self._timed("rarity"):
+            return lexical.rarity(self.snapshot, self.request.query)
+
     def _mode(self) -> Mode:
         """The mode asked for, or what is left of it without a vector."""
         if self.vector is not None or self.request.mode == "lexical":
