@@ -40,6 +40,7 @@ class EmbedderSettings(Section):
     url: Url
     model: str
     next_model: str | None
+    reranker: str | None
     device: Device
     dtype: DType
     threads: Annotated[int, Field(ge=0, le=1024)]
@@ -61,6 +62,8 @@ class RetrieverSettings(Section):
     probes: Annotated[int, Field(ge=1)]
     compact_after: Annotated[int, Field(ge=1)]
     embed_timeout_s: Seconds
+    rerank_candidates: Annotated[int, Field(ge=1, le=1_000)]
+    rerank_timeout_s: Seconds
     timeout_s: Seconds
 
 
