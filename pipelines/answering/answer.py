@@ -61,7 +61,12 @@ class AnswerQuestion:
 
     async def _retrieve(self, request: AnswerRequest) -> SearchResponse:
         search = SearchRequest(
-            query=request.question, top_k=request.top_k, mode=request.mode, filters=request.filters, collections=request.collections
+            query=request.question,
+            top_k=request.top_k,
+            mode=request.mode,
+            filters=request.filters,
+            collections=request.collections,
+            rerank=request.rerank,
         )
         async with _deadline(self._limits.retrieve_timeout_s, "the retrieval"):
             return await self._retriever.search(search)

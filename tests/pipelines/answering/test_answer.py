@@ -59,9 +59,9 @@ async def test_every_sentence_of_an_answer_is_cited_at_characters_of_its_source(
 
 async def test_the_search_is_asked_what_the_question_asks() -> None:
     retriever = FakeRetriever([passage(1)])
-    await _ask(retriever, FakeGenerator(), top_k=7, mode="dense", filters={"year": 1901}, collections=["a", "b"])
+    await _ask(retriever, FakeGenerator(), top_k=7, mode="dense", filters={"year": 1901}, collections=["a", "b"], rerank=False)
     (search,) = retriever.requests
-    assert (search.query, search.top_k, search.mode) == ("When was the bridge opened?", 7, "dense")
+    assert (search.query, search.top_k, search.mode, search.rerank) == ("When was the bridge opened?", 7, "dense", False)
     assert (search.filters, search.collections) == ({"year": 1901}, ["a", "b"])
 
 
