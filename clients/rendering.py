@@ -95,4 +95,7 @@ def _render_store(store: StoreStatus) -> list[str]:
     if store.encoder:
         encoder = store.encoder
         lines.append(f"encoder    {encoder.model}, {encoder.dim} dimensions, {encoder.dtype} on {encoder.device}, {encoder.fingerprint}")
+    if store.reranker:
+        reranker = store.reranker
+        lines.append(f"reranker   {reranker.model}, {reranker.dtype} on {reranker.device}, weights {reranker.weights_sha256[:16]}")
     return lines

@@ -16,6 +16,9 @@ from core.schemas import (
     GenerationItem,
     GenerationResult,
     ListRequest,
+    RerankerInfo,
+    RerankItem,
+    RerankResult,
     SearchRequest,
     SearchResponse,
     SplitDocument,
@@ -30,6 +33,16 @@ class Searches(Protocol):
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         """Passages for a query, best first."""
+
+
+class Reranks(Protocol):
+    """Scores passages by reading each together with the question."""
+
+    async def reranker(self) -> RerankerInfo | None:
+        """The running reranker; None where there is none."""
+
+    async def rerank(self, items: Sequence[RerankItem]) -> Sequence[RerankResult]:
+        """One result a pair, in order. An error of one pair comes back in its result; what befalls the whole call is raised."""
 
 
 class Stores(Protocol):

@@ -40,6 +40,7 @@ class EmbedderSettings(Section):
     url: Url
     model: str
     next_model: str | None
+    reranker: str | None
     device: Device
     dtype: DType
     threads: Annotated[int, Field(ge=0, le=1024)]
@@ -61,6 +62,8 @@ class RetrieverSettings(Section):
     probes: Annotated[int, Field(ge=1)]
     compact_after: Annotated[int, Field(ge=1)]
     embed_timeout_s: Seconds
+    rerank_candidates: Annotated[int, Field(ge=1, le=1_000)]
+    rerank_timeout_s: Seconds
     timeout_s: Seconds
 
 
@@ -97,7 +100,9 @@ class AnsweringSettings(Section):
     compose_timeout_s: Seconds
     summary_sentences: Annotated[int, Field(ge=1, le=20)]
     answer_sentences: Annotated[int, Field(ge=1, le=20)]
-    min_confidence: Annotated[float, Field(ge=0, le=1)]
+    calibration: Path
+    min_confidence: Annotated[float, Field(ge=0, le=1)] | None
+    unverified: Literal["remove", "mark"]
 
 
 class IngestionSettings(Section):
@@ -232,6 +237,11 @@ def _refuse_unknown_variables() -> None:
         section = name.upper().removeprefix(PREFIX).split("__")[0].lower()
         if name.upper().startswith(PREFIX) and name not in _NO_SETTINGS and section not in Settings.model_fields:
             raise InvalidSettings(f"{name} is no setting: EKIBEN_SECTION__KEY, with a section out of {', '.join(Settings.model_fields)}")
+
+
+def in_configs(path: Path) -> Path:
+    """`path`, looked for in configs/ where it is a name without a folder."""
+    return CONFIGS / path if path.parent == Path() and not path.is_file() else path
 
 
 @cache

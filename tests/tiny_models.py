@@ -6,14 +6,25 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.pre_tokenizers import Whitespace, WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordLevelTrainer
-from transformers import BartConfig, BartForConditionalGeneration, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 PAD, EOS, UNKNOWN = "<pad>", "</s>", "<unk>"
+CLS, SEP = "[CLS]", "[SEP]"
 T5_PROMPT_TOKENS = 96
 BART_PROMPT_TOKENS = 128
+PAIR_TOKENS = 64
 
 
 def save_tiny_t5(folder: Path, texts: Sequence[str], *, seed: int = 2) -> Path:
@@ -63,6 +74,40 @@ def save_tiny_bart(folder: Path, texts: Sequence[str], *, seed: int = 1) -> Path
     return _save(BartForConditionalGeneration(config), tokenizer, folder)
 
 
+def save_tiny_cross_encoder(folder: Path, texts: Sequence[str], *, labels: int = 1, seed: int = 3) -> Path:
+    """A BERT of two layers that reads pairs of up to PAIR_TOKENS tokens and knows the words of `texts`; its scores are random, and differ."""
+    tokenizer = Tokenizer(WordLevel(unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.train_from_iterator(texts, WordLevelTrainer(special_tokens=[PAD, UNKNOWN, CLS, SEP], show_progress=False))
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{CLS} $A {SEP}",
+        pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
+        special_tokens=[(mark, tokenizer.token_to_id(mark)) for mark in (CLS, SEP)],
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        cls_token=CLS,
+        sep_token=SEP,
+        model_max_length=PAIR_TOKENS,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+    config = BertConfig(
+        vocab_size=len(fast),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=PAIR_TOKENS,
+        num_labels=labels,
+        initializer_range=0.3,
+        pad_token_id=fast.pad_token_id,
+    )
+    torch.manual_seed(seed)
+    return _save(BertForSequenceClassification(config), fast, folder)
+
+
 def _train_tokenizer(texts: Sequence[str], max_tokens: int | None) -> PreTrainedTokenizerFast:
     """A tokenizer that knows exactly the words of `texts`, white space apart, and ends every text with EOS."""
     tokenizer = Tokenizer(WordLevel(unk_token=UNKNOWN))
@@ -73,7 +118,7 @@ def _train_tokenizer(texts: Sequence[str], max_tokens: int | None) -> PreTrained
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, unk_token=UNKNOWN, **limit)
 
 
-def _save(model: T5ForConditionalGeneration | BartForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

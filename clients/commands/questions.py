@@ -12,6 +12,7 @@ from clients.commands.options import DEFAULT_COLLECTION, DEFAULT_URL, Json, Url
 Collections = Annotated[list[str], typer.Option("--collection", help="Collection to look in; may be repeated.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="Passages to find.")]
 Mode = Annotated[str, typer.Option("--mode", help="dense, lexical or hybrid.")]
+NoRerank = Annotated[bool, typer.Option("--no-rerank", help="Leave the passages in the order they were found in.")]
 Filters = Annotated[list[str] | None, typer.Option("--filter", help="KEY=VALUE that the metadata must hold; may be repeated.")]
 
 
@@ -28,6 +29,7 @@ def ask(
     mode: Mode = "hybrid",
     collection: Collections = [DEFAULT_COLLECTION],  # noqa: B006 - typer copies it
     filters: Filters = None,
+    no_rerank: NoRerank = False,
     debug: Annotated[bool, typer.Option("--debug", help="Add what went into the answer.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -37,7 +39,14 @@ def ask(
 
     text = sys.stdin.read() if question == "-" else question
     request = options.build(
-        AnswerRequest, question=text, top_k=top_k, mode=mode, collections=collection, filters=_parse_filters(filters), debug=debug
+        AnswerRequest,
+        question=text,
+        top_k=top_k,
+        mode=mode,
+        collections=collection,
+        filters=_parse_filters(filters),
+        rerank=not no_rerank,
+        debug=debug,
     )
     with options.open_client(url) as client:
         answer = client.answer(request)
@@ -51,13 +60,16 @@ def search(
     mode: Mode = "hybrid",
     collection: Collections = [DEFAULT_COLLECTION],  # noqa: B006 - typer copies it
     filters: Filters = None,
+    no_rerank: NoRerank = False,
     as_json: Json = False,
 ) -> None:
     """Find passages."""
     from clients.rendering import render_passages  # noqa: PLC0415
     from core.schemas import SearchRequest  # noqa: PLC0415
 
-    request = options.build(SearchRequest, query=query, top_k=top_k, mode=mode, collections=collection, filters=_parse_filters(filters))
+    request = options.build(
+        SearchRequest, query=query, top_k=top_k, mode=mode, collections=collection, filters=_parse_filters(filters), rerank=not no_rerank
+    )
     with options.open_client(url) as client:
         response = client.search(request)
     typer.echo(response.model_dump_json(indent=2) if as_json else render_passages(response.passages))

@@ -48,6 +48,7 @@ from core.schemas.fields import (
 )
 from core.schemas.generation import BatchStats, GenerationItem, GenerationResult, GeneratorInfo, Sentence, Source, Span
 from core.schemas.jobs import MAX_JOB_ERRORS, DocumentCounts, Job, JobPage, JobState, ListJobsRequest
+from core.schemas.reranking import RerankerInfo, RerankItem, RerankResult
 from core.schemas.retrieval import ChannelScores, Filter, Filters, Passage, Range, RetrievalOptions, SearchRequest, SearchResponse
 from core.schemas.status import Compaction, ReindexStatus, ServiceStatus, StoreStatus
 
@@ -112,6 +113,9 @@ __all__ = [
     "Question",
     "Range",
     "ReindexStatus",
+    "RerankItem",
+    "RerankResult",
+    "RerankerInfo",
     "RetrievalOptions",
     "Scalar",
     "SearchRequest",

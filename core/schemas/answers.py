@@ -46,15 +46,18 @@ class Citation(Frozen):
 
 
 class AnswerDebug(Frozen):
-    """What went into an answer, for `debug: true`."""
+    """What went into an answer, for `debug: true`. `evidence` holds the signals that its confidence was computed from."""
 
     index_version: int
     retrieval_ms: dict[str, float]
     summary_batches: tuple[BatchStats | None, ...]
+    evidence: dict[str, float] | None = None
 
 
 class Answer(Frozen):
-    """A cited answer. `confidence` is the best passage's cosine with the question, cut to [0, 1]; None where nothing was embedded."""
+    """A cited answer. `confidence` is the calibrated probability that the documents answer the question (`pipelines.answering.calibration`); None
+    where nothing was found or embedded.
+    """
 
     id: str
     question: str

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from core.schemas.fields import DEFAULT_COLLECTION, DEFAULT_TOP_K, CollectionName, Frozen, MetadataKey, Mode, Question, Scalar, TopK
 
@@ -27,12 +27,13 @@ Filters = Annotated[dict[MetadataKey, Filter], Field(max_length=16)]
 
 
 class RetrievalOptions(Frozen):
-    """What search and answer have in common."""
+    """What search and answer have in common. `rerank` says whether a reranker, where one runs, orders the passages."""
 
     top_k: TopK = DEFAULT_TOP_K
     mode: Mode = "hybrid"
     filters: Filters = {}
     collections: Annotated[list[CollectionName], Field(min_length=1, max_length=64)] = [DEFAULT_COLLECTION]
+    rerank: StrictBool = True
 
 
 class SearchRequest(RetrievalOptions):
@@ -42,14 +43,19 @@ class SearchRequest(RetrievalOptions):
 
 
 class ChannelScores(Frozen):
-    """What each channel says of a passage: cosine in [-1, 1] and BM25 (0 where no word of the query occurs); None where it didn't run."""
+    """What each channel says of a passage: cosine in [-1, 1], BM25 (0 where no word of the query occurs), and the reranker's score in [0, 1];
+    None where it didn't run.
+    """
 
     dense: float | None = None
     lexical: float | None = None
+    rerank: float | None = None
 
 
 class Passage(Frozen):
-    """A found chunk. `score` orders the list: cosine (dense), BM25 (lexical) or the fused score (hybrid)."""
+    """A found chunk. `score` orders the list: the reranker's score where one ordered it, else cosine (dense), BM25 (lexical) or the fused score
+    (hybrid).
+    """
 
     document_id: str
     chunk_id: str
@@ -66,7 +72,7 @@ class Passage(Frozen):
 
 
 class SearchResponse(Frozen):
-    """Passages, best first. `degraded` is true where a channel could not be asked; `notes` says which.
+    """Passages, best first. `degraded` is true where a channel or the reranker could not be asked; `notes` says which.
 
     `rarity` holds the stems of the query's content words with their inverse document frequency over the chunks of the store, above 0.
     """

@@ -6,6 +6,7 @@ from core.errors import ErrorInfo
 from core.schemas.embedding import EncoderSummary
 from core.schemas.fields import Frozen
 from core.schemas.generation import GeneratorInfo
+from core.schemas.reranking import RerankerInfo
 
 
 class ReindexStatus(Frozen):
@@ -40,6 +41,7 @@ class StoreStatus(Frozen):
     bytes_free: int = 0
     reindex: ReindexStatus | None = None
     encoder: EncoderSummary | None = None
+    reranker: RerankerInfo | None = None
     problem: ErrorInfo | None = None
 
 

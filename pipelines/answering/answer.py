@@ -23,7 +23,9 @@ from core.schemas import (
 )
 from core.settings import AnsweringSettings
 from core.telemetry import ANSWERS, STAGE_SECONDS, request_id
-from pipelines.answering.citations import cite
+from pipelines.answering.calibration import Calibration
+from pipelines.answering.citations import borne_out, cite
+from pipelines.answering.evidence import Evidence, evidence
 
 NOT_FOUND = "The documents do not answer this question."
 NOT_READ = "None of the passages found could be summarized, so nothing is known about what they answer; the notes say why."
@@ -32,41 +34,54 @@ NOT_READ = "None of the passages found could be summarized, so nothing is known 
 class AnswerQuestion:
     """Answers one question at a call; holds no state between calls."""
 
-    def __init__(self, retriever: Searches, generator: Generates, limits: AnsweringSettings) -> None:
+    def __init__(self, retriever: Searches, generator: Generates, limits: AnsweringSettings, calibration: Calibration) -> None:
         self._retriever = retriever
         self._generator = generator
         self._limits = limits
+        self._calibration = calibration
+        self._threshold = calibration.threshold if limits.min_confidence is None else limits.min_confidence
 
     async def __call__(self, request: AnswerRequest) -> Answer:
         """The answer to `request`. A summary that is late or fails is left out and noted (`degraded`); a failed retrieval is raised.
 
-        Where the composition fails, the best sentences of the summaries stand in for it.
+        Where the composition fails, the best sentences of the summaries stand in for it. Sentences without support are left out, and with the
+        setting `unverified: remove` those too that their citations don't bear out. What is left decides how confident the answer is; below the
+        threshold it is withheld.
         """
         stages = _Stages()
         found = await self._retrieve(request)
         stages.done("retrieve")
         passages = found.passages
-        confidence = _confidence(passages)
-        if not passages or (confidence is not None and confidence < self._limits.min_confidence):
-            return _answer(request, found, confidence, [], (), stages)
-        results = await asyncio.gather(*(self._summarize(request.question, passage, _relative(passage, passages)) for passage in passages))
+        if not passages:
+            return _answer(request, found, [], (), stages)
+        results = await asyncio.gather(*(self._summarize(found, request.question, passage) for passage in passages))
         stages.done("summarize")
         notes = [_note(passage, result.error) for passage, result in zip(passages, results, strict=True) if result.error]
-        written, late = await self._compose(request.question, results)
+        written, late = await self._compose(found, request.question, results)
         stages.done("compose")
-        sentences = [sentence for sentence in written if sentence.supports]
+        checked = written if self._limits.unverified == "mark" else [borne_out(sentence, passages) for sentence in written]
+        sentences = [sentence for sentence in checked if sentence.supports]
         if unsupported := len(written) - len(sentences):
-            notes.append(f"sentences that rest on no source were left out: {unsupported}")
-        return _answer(request, found, confidence, results, sentences, stages, [*notes, *late])
+            notes.append(f"sentences that no source bears out were left out: {unsupported}")
+        signals = evidence(request.question, found, sentences)
+        confidence = None if signals is None else self._calibration.confidence(signals)
+        if confidence is not None and confidence < self._threshold:
+            sentences = []
+        return _answer(request, found, results, sentences, stages, [*notes, *late], confidence, signals)
 
     async def _retrieve(self, request: AnswerRequest) -> SearchResponse:
         search = SearchRequest(
-            query=request.question, top_k=request.top_k, mode=request.mode, filters=request.filters, collections=request.collections
+            query=request.question,
+            top_k=request.top_k,
+            mode=request.mode,
+            filters=request.filters,
+            collections=request.collections,
+            rerank=request.rerank,
         )
         async with _deadline(self._limits.retrieve_timeout_s, "the retrieval"):
             return await self._retriever.search(search)
 
-    async def _summarize(self, question: str, passage: Passage, relative_score: float) -> GenerationResult:
+    async def _summarize(self, found: SearchResponse, question: str, passage: Passage) -> GenerationResult:
         span = Span(
             document_id=passage.document_id,
             chunk_id=passage.chunk_id,
@@ -75,21 +90,21 @@ class AnswerQuestion:
             end=passage.end,
             quote=passage.text,
         )
-        source = Source(text=passage.text, title=passage.title, span=span, score=relative_score)
-        item = GenerationItem(question=question, sources=(source,), max_sentences=self._limits.summary_sentences, request_id=request_id.get())
+        source = Source(text=passage.text, title=passage.title, span=span, score=_relative(passage, found.passages))
+        item = _item(found, question, (source,), self._limits.summary_sentences)
         try:
             async with _deadline(self._limits.summary_timeout_s, "the summary"):
                 return await self._generator.summarize(item)
         except EkibenError as error:
             return GenerationResult(error=error.info())
 
-    async def _compose(self, question: str, summaries: Sequence[GenerationResult]) -> tuple[tuple[Sentence, ...], list[str]]:
+    async def _compose(self, found: SearchResponse, question: str, summaries: Sequence[GenerationResult]) -> tuple[tuple[Sentence, ...], list[str]]:
         sources = tuple(
             Source(text=sentence.text, supports=sentence.supports, score=sentence.score) for result in summaries for sentence in result.sentences
         )
         if not sources:
             return (), []
-        item = GenerationItem(question=question, sources=sources, max_sentences=self._limits.answer_sentences, request_id=request_id.get())
+        item = _item(found, question, sources, self._limits.answer_sentences)
         try:
             async with _deadline(self._limits.compose_timeout_s, "the composition"):
                 result = await self._generator.compose(item)
@@ -137,10 +152,8 @@ class _deadline:  # noqa: N801 - reads as a statement
             raise DeadlineExceeded(self._message) from error
 
 
-def _confidence(passages: Sequence[Passage]) -> float | None:
-    """The best cosine, cut to [0, 1]; None where the search was lexical."""
-    cosines = [passage.scores.dense for passage in passages if passage.scores.dense is not None]
-    return round(min(max(0.0, *cosines), 1.0), 4) if cosines else None
+def _item(found: SearchResponse, question: str, sources: tuple[Source, ...], max_sentences: int) -> GenerationItem:
+    return GenerationItem(question=question, sources=sources, max_sentences=max_sentences, rarity=found.rarity, request_id=request_id.get())
 
 
 def _relative(passage: Passage, passages: Sequence[Passage]) -> float:
@@ -156,11 +169,12 @@ def _note(passage: Passage, error: ErrorInfo) -> str:
 def _answer(
     request: AnswerRequest,
     found: SearchResponse,
-    confidence: float | None,
     summaries: Sequence[GenerationResult],
     sentences: Sequence[Sentence],
     stages: _Stages,
     notes: Sequence[str] = (),
+    confidence: float | None = None,
+    signals: Evidence | None = None,
 ) -> Answer:
     abstained = not sentences
     degraded = found.degraded or bool(notes)
@@ -181,7 +195,7 @@ def _answer(
             for passage, result in zip(found.passages, summaries, strict=False)
         ),
         timings_ms=stages.total(),
-        debug=_debug(found, summaries) if request.debug else None,
+        debug=_debug(found, summaries, signals) if request.debug else None,
     )
 
 
@@ -189,5 +203,10 @@ def _abstention(summaries: Sequence[GenerationResult]) -> str:
     return NOT_READ if summaries and all(result.error for result in summaries) else NOT_FOUND
 
 
-def _debug(found: SearchResponse, summaries: Sequence[GenerationResult]) -> AnswerDebug:
-    return AnswerDebug(index_version=found.index_version, retrieval_ms=found.timings_ms, summary_batches=tuple(result.batch for result in summaries))
+def _debug(found: SearchResponse, summaries: Sequence[GenerationResult], signals: Evidence | None) -> AnswerDebug:
+    return AnswerDebug(
+        index_version=found.index_version,
+        retrieval_ms=found.timings_ms,
+        summary_batches=tuple(result.batch for result in summaries),
+        evidence=None if signals is None else dict(signals),
+    )

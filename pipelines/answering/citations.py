@@ -20,6 +20,14 @@ def cite(sentences: Sequence[Sentence], passages: Sequence[Passage]) -> tuple[Ci
     )
 
 
+def borne_out(sentence: Sentence, passages: Sequence[Passage]) -> Sentence:
+    """`sentence` with those of its spans that would be cited as verified."""
+    spans = tuple(
+        span for span in sentence.supports if any(one.verified for one in cite([sentence.model_copy(update={"supports": (span,)})], passages))
+    )
+    return sentence.model_copy(update={"supports": spans})
+
+
 def _cite(number: int, sentence: Sentence, span: Span, by_chunk: Mapping[tuple[str, str], Passage]) -> Citation | None:
     passage = by_chunk.get((span.collection, span.chunk_id))
     if passage is None:

@@ -5,9 +5,10 @@ import asyncio
 import bentoml
 
 from core.schemas import Answer, AnswerRequest, SearchRequest, SearchResponse
-from core.settings import settings
+from core.settings import in_configs, settings
 from core.telemetry import configure_logging
 from pipelines.answering.answer import AnswerQuestion
+from pipelines.answering.calibration import read_calibration
 from pipelines.ingestion.ingest import IngestDocuments
 from pipelines.ingestion.isolating import IsolatedLoader
 from services.bentoml_runtime import answers_errors, is_ready, service_config
@@ -21,6 +22,7 @@ from services.retriever.service import Retriever
 
 _settings = settings()
 _config = _settings.gateway
+_calibration = read_calibration(in_configs(_settings.answering.calibration))
 # Ours answers first, in our words; BentoML's own timeout is the net below.
 _NET_S = 5
 
@@ -41,7 +43,7 @@ class Gateway:
 
     def __init__(self) -> None:
         configure_logging(_settings.logging, "gateway")
-        self._answer = AnswerQuestion(_retriever, _generator, _settings.answering)
+        self._answer = AnswerQuestion(_retriever, _generator, _settings.answering, _calibration)
 
     @bentoml.api(route="/v1/answer")
     @answers_errors

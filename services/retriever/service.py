@@ -42,6 +42,7 @@ from pipelines.ingestion.window import EncoderWindow
 from services.bentoml_runtime import answers_errors, call, is_ready, service_config
 from services.border import behind_border
 from services.embedder.service import Embedder
+from services.retriever.reranking import EmbedderReranks, Reranking
 from services.retriever.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Retriever:
         self._upkeep = Upkeep(self._engine.maintain)
         self._info: EncoderInfo | None = None
         self._windows: dict[tuple[str, int | None], EncoderWindow] = {}
+        self._reranking = Reranking(EmbedderReranks(lambda: self.embedder, _settings), _config.rerank_candidates)
         self._reindexing: Reindexing | None = None
         self._reindexing_task: asyncio.Task[None] | None = None
         status = self._engine.status()
@@ -175,7 +177,12 @@ class Retriever:
     @bentoml.api
     @answers_errors
     async def search(self, request: SearchRequest) -> SearchResponse:
-        """Passages for a query. Where the Embedder is late or down, a hybrid search goes on with words alone and says so."""
+        """Passages for a query, ordered by the reranker where one runs. Where the Embedder is late or down, a hybrid search goes on with words
+        alone, the passages stay in the order they were found in, and the answer says so.
+        """
+        return await self._reranking.search(request, self._find)
+
+    async def _find(self, request: SearchRequest) -> SearchResponse:
         try:
             return await self._search(request)
         except EncoderChanged:
@@ -308,14 +315,15 @@ class Retriever:
             info = await self._bound_encoder()
         except EkibenError as error:
             return status.model_copy(update={"problem": error.info()})
-        return status.model_copy(update={"encoder": info.summary()})
+        return status.model_copy(update={"encoder": info.summary(), "reranker": await self._reranking.reranker()})
 
     async def __is_ready__(self) -> bool:
-        """Ready when the Embedder is and the index belongs to its encoder."""
+        """Ready when the Embedder is, the index belongs to its encoder, and it is known whether there is a reranker."""
         if not await is_ready(self.embedder, _settings.runtime.probe_timeout_s):
             return False
         try:
             await self._bound_encoder()
+            await self._reranking.ask()
         except EkibenError as error:
             log.error(error.message, extra={"code": error.code})
             return False

@@ -23,7 +23,10 @@ from core.schemas import (
     DocumentCounts,
     DocumentResult,
     ReindexStatus,
+    RerankerInfo,
     SearchResponse,
+    ServiceStatus,
+    StoreStatus,
 )
 from core.settings import load_settings
 from tests.clients.conftest import Run
@@ -69,6 +72,13 @@ def test_what_the_options_say_is_asked(run_cli: Run, gateway: FakeGateway, comma
     assert kept == {"year": 1901, "old": True, "name": "Seikan", "exact": "a=b", "text": "1901", "in": ["a", 1], "empty": ""}
     assert {key: value for key, value in asked["filters"]["range"].items() if value is not None} == {"gte": 1900, "lt": 2000}
     assert asked["filters"]["old"] is True
+
+
+@pytest.mark.parametrize("command", ["ask", "search"])
+@pytest.mark.parametrize(("flags", "rerank"), [([], True), (["--no-rerank"], False)])
+def test_reranking_is_asked_for_unless_it_is_switched_off(run_cli: Run, gateway: FakeGateway, command: str, flags: list[str], rerank: bool) -> None:
+    assert run_cli(command, "What?", *flags).exit_code == ExitCode.OK
+    assert gateway.asked["rerank"] is rerank
 
 
 def test_a_question_can_come_on_standard_input(run_cli: Run, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +266,14 @@ def test_a_reindexing_that_fails_or_is_not_needed_says_so(run_cli: Run, gateway:
     gateway.failures = [error_answer(ReindexConflict("the index belongs to the running encoder already"))]
     done = run_cli("reindex")
     assert (done.exit_code, done.err) == (ExitCode.REFUSED, "ekiben: the index belongs to the running encoder already\n")
+
+
+def test_status_names_the_reranker_where_one_runs(run_cli: Run, gateway: FakeGateway) -> None:
+    assert "reranker" not in run_cli("status").out
+    reranker = RerankerInfo(model="tiny", max_tokens=64, weights_sha256="abcdef0123456789" * 4, device="cpu", dtype="float32")
+    store = StoreStatus(documents=1, chunks=2, collections={}, index_version=3, reranker=reranker)
+    gateway.failures = [httpx.Response(200, content=ServiceStatus(version="1", ready=True, store=store, generator=None).model_dump_json())]
+    assert "reranker   tiny, float32 on cpu, weights abcdef0123456789\n" in run_cli("status").out + "\n"
 
 
 def test_status_shows_a_reindexing_and_a_passage_its_section(run_cli: Run, gateway: FakeGateway) -> None:

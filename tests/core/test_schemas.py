@@ -71,6 +71,9 @@ def test_filters_survive_the_wire_with_their_types(model: type[SearchRequest], f
         {"filters": {"a": {"lt": math.inf}}},
         {"filters": {str(number): 1 for number in range(17)}},
         {"filters": {"a": [1] * 1001}},
+        {"rerank": 0},
+        {"rerank": "false"},
+        {"rerank": None},
     ],
     ids=str,
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 from core.schemas import (
     ChannelScores,
@@ -15,9 +16,25 @@ from core.schemas import (
     Span,
 )
 from core.settings import AnsweringSettings
+from pipelines.answering.calibration import Calibration, Logistic
 
 LIMITS = AnsweringSettings(
-    retrieve_timeout_s=5, summary_timeout_s=5, compose_timeout_s=5, summary_sentences=3, answer_sentences=3, min_confidence=0.35
+    retrieve_timeout_s=5,
+    summary_timeout_s=5,
+    compose_timeout_s=5,
+    summary_sentences=3,
+    answer_sentences=3,
+    calibration=Path("calibration.json"),
+    min_confidence=None,
+    unverified="remove",
+)
+# Sees the best cosine alone: its confidence is half where that is 0.35.
+CALIBRATION = Calibration(
+    about=Logistic(intercept=-3.5, weights={"dense": 10.0}),
+    says=Logistic(intercept=60.0, weights={}),
+    threshold=0.5,
+    false_refusal=0.05,
+    fitted_on=(),
 )
 Write = Callable[[GenerationItem], Awaitable[GenerationResult]]
 

@@ -1,4 +1,5 @@
 import asyncio
+import math
 from collections.abc import Callable
 
 import pytest
@@ -7,14 +8,14 @@ from core.errors import DeadlineExceeded, DependencyUnavailable, EkibenError, Ge
 from core.schemas import Answer, AnswerRequest, GenerationItem, GenerationResult, SearchResponse, Sentence
 from core.settings import AnsweringSettings
 from pipelines.answering.answer import NOT_FOUND, NOT_READ, AnswerQuestion
-from tests.pipelines.answering.fakes import LIMITS, FakeGenerator, FakeRetriever, Write, first_sentence, passage
+from tests.pipelines.answering.fakes import CALIBRATION, LIMITS, FakeGenerator, FakeRetriever, Write, first_sentence, passage
 
 HASTY = LIMITS.model_copy(update={"retrieve_timeout_s": 0.05, "summary_timeout_s": 0.05, "compose_timeout_s": 0.05})
 
 
 async def _ask(retriever: FakeRetriever, generator: FakeGenerator, limits: AnsweringSettings = LIMITS, **options: object) -> Answer:
     request = AnswerRequest.model_validate({"question": "When was the bridge opened?"} | options)
-    return await AnswerQuestion(retriever, generator, limits)(request)
+    return await AnswerQuestion(retriever, generator, limits, CALIBRATION)(request)
 
 
 def _raising(error: EkibenError) -> Write:
@@ -59,9 +60,9 @@ async def test_every_sentence_of_an_answer_is_cited_at_characters_of_its_source(
 
 async def test_the_search_is_asked_what_the_question_asks() -> None:
     retriever = FakeRetriever([passage(1)])
-    await _ask(retriever, FakeGenerator(), top_k=7, mode="dense", filters={"year": 1901}, collections=["a", "b"])
+    await _ask(retriever, FakeGenerator(), top_k=7, mode="dense", filters={"year": 1901}, collections=["a", "b"], rerank=False)
     (search,) = retriever.requests
-    assert (search.query, search.top_k, search.mode) == ("When was the bridge opened?", 7, "dense")
+    assert (search.query, search.top_k, search.mode, search.rerank) == ("When was the bridge opened?", 7, "dense", False)
     assert (search.filters, search.collections) == ({"year": 1901}, ["a", "b"])
 
 
@@ -128,7 +129,7 @@ async def test_a_sentence_that_rests_on_no_source_is_left_out_and_noted() -> Non
     assert "Nobody" not in answer.answer
     assert answer.citations
     assert answer.degraded
-    assert answer.notes == ("sentences that rest on no source were left out: 1",)
+    assert answer.notes == ("sentences that no source bears out were left out: 1",)
 
 
 async def test_a_composition_without_sentences_abstains() -> None:
@@ -163,18 +164,18 @@ async def test_the_callers_own_deadline_is_not_taken_for_a_late_summary() -> Non
 
 
 @pytest.mark.parametrize(("cosine", "abstains"), [(0.349, True), (0.35, False), (-0.2, True)])
-async def test_below_the_confidence_limit_the_answer_abstains_but_shows_what_was_found(cosine: float, abstains: bool) -> None:
-    generator = FakeGenerator()
-    answer = await _ask(FakeRetriever([passage(1, cosine=cosine), passage(2, cosine=-1.0)]), generator)
-    assert (answer.abstained, answer.answer == NOT_FOUND, generator.summarized == []) == (abstains, abstains, abstains)
-    assert answer.confidence == max(cosine, 0.0)
-    assert len(answer.passages) == 2
+async def test_below_the_threshold_the_answer_abstains_but_shows_what_was_found(cosine: float, abstains: bool) -> None:
+    answer = await _ask(FakeRetriever([passage(1, cosine=cosine), passage(2, cosine=-1.0)]), FakeGenerator())
+    assert (answer.abstained, answer.answer == NOT_FOUND, answer.citations == ()) == (abstains, abstains, abstains)
+    assert answer.confidence == pytest.approx(1 / (1 + math.exp(3.5 - 10 * cosine)), abs=1e-4)
+    assert len(answer.passages) == len(answer.summaries) == 2
     assert not answer.degraded
 
 
-async def test_confidence_is_the_best_cosine_cut_to_one() -> None:
-    answer = await _ask(FakeRetriever([passage(1, cosine=0.4), passage(2, cosine=1.0000001), passage(3, cosine=None)]), FakeGenerator())
-    assert answer.confidence == 1.0
+async def test_the_setting_beats_the_fitted_threshold() -> None:
+    strict, lax = (LIMITS.model_copy(update={"min_confidence": limit}) for limit in (0.999, 0.0))
+    assert (await _ask(FakeRetriever([passage(1)]), FakeGenerator(), strict)).abstained
+    assert not (await _ask(FakeRetriever([passage(1, cosine=-1.0)]), FakeGenerator(), lax)).abstained
 
 
 async def test_where_nothing_is_found_the_answer_abstains() -> None:
@@ -216,7 +217,7 @@ async def test_fifty_questions_at_once_stay_apart() -> None:
             return SearchResponse(passages=tuple(passage(number * 10 + rank, f"Fact {number} of rank {rank}.") for rank in range(3)))
 
     generator = FakeGenerator()
-    answering = AnswerQuestion(Echo([]), generator, LIMITS)
+    answering = AnswerQuestion(Echo([]), generator, LIMITS, CALIBRATION)
     answers = await asyncio.gather(*(answering(AnswerRequest(question=f"question {number}")) for number in range(50)))
     for number, answer in enumerate(answers):
         assert answer.answer == " ".join(f"Fact {number} of rank {rank}." for rank in range(3))
@@ -225,15 +226,34 @@ async def test_fifty_questions_at_once_stay_apart() -> None:
     assert generator.most_at_once > 3
 
 
-async def test_a_wrong_citation_of_the_generator_is_not_verified() -> None:
+async def test_a_wrong_citation_of_the_generator_is_removed_or_marked() -> None:
     async def lying(item: GenerationItem) -> GenerationResult:
         sentence = first_sentence(item.sources[0])
         (span,) = sentence.supports
         shifted = span.model_copy(update={"start": span.start + 1, "end": span.end + 1})
         return GenerationResult(sentences=(Sentence(text=sentence.text, supports=(shifted,)),))
 
-    answer = await _ask(FakeRetriever([passage(1)]), FakeGenerator({"doc-1": lying}))
-    assert [citation.verified for citation in answer.citations] == [False]
+    found, generator = FakeRetriever([passage(1), passage(2)]), FakeGenerator({"doc-1": lying})
+    marked = await _ask(found, generator, LIMITS.model_copy(update={"unverified": "mark"}))
+    assert [(citation.document_id, citation.verified) for citation in marked.citations] == [("doc-1", False), ("doc-2", True)]
+    answer = await _ask(found, generator)
+    assert [(citation.sentence, citation.document_id, citation.verified) for citation in answer.citations] == [(0, "doc-2", True)]
+    assert answer.answer == "The bridge number 2 was opened in 1902."
+    assert answer.notes == ("sentences that no source bears out were left out: 1",)
+    (alone,) = [await _ask(FakeRetriever([passage(1)]), generator)]
+    assert (alone.abstained, alone.degraded, alone.answer) == (True, True, NOT_FOUND)
+
+
+async def test_a_sentence_keeps_the_citation_that_holds() -> None:
+    async def partly(item: GenerationItem) -> GenerationResult:
+        sentence = first_sentence(item.sources[0])
+        (span,) = sentence.supports
+        foreign = span.model_copy(update={"chunk_id": "never-retrieved#0"})
+        shifted = span.model_copy(update={"start": span.start + 1, "end": span.end + 1})
+        return GenerationResult(sentences=(Sentence(text=sentence.text, supports=(foreign, shifted, span)),))
+
+    answer = await _ask(FakeRetriever([passage(1)]), FakeGenerator({"doc-1": partly}))
+    assert [(citation.start, citation.verified) for citation in answer.citations] == [(100, True)]
 
 
 async def test_a_fault_of_ours_is_not_taken_for_a_failed_summary() -> None:

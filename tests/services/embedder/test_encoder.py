@@ -1,6 +1,6 @@
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,6 @@ SHORT = ("The tunnel was opened in 1988.", "An ekiben is sold at railway station
 LONG = "The Seikan tunnel joins two islands of Japan. " * 60
 # The first components of the vector of SHORT[0], as sentence-transformers 5 and torch 2.13 gave them on a CPU.
 PINNED = (-0.0398, 0.0513, 0.0337, 0.0455, -0.0193, 0.0382, -0.0652, 0.0749)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.vectors import Vector
-from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance, word_overlap
+from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance
 
 texts = st.text(alphabet="ab c", max_size=12)
 shares = st.floats(0, 1, width=32)
@@ -51,27 +51,14 @@ def test_relevance_alone_chooses_by_score(ranking: tuple[Vector, np.ndarray]) ->
 def test_common_words_are_a_share_and_do_not_depend_on_the_order(first: str, second: str) -> None:
     assert 0 <= jaccard(first, second) == jaccard(second, first) <= 1
     assert jaccard(first, first) == 1
-    assert 0 <= word_overlap(first, second) <= 1
 
 
-@pytest.mark.parametrize(
-    ("question", "sentence", "share"),
-    [
-        ("When was the tunnel opened?", "The TUNNEL was opened.", 1.0),
-        ("When was the tunnel opened?", "It was opened.", 0.5),
-        ("When was the tunnel opened?", "When was the?", 0.0),
-        ("?", "anything", 0.0),
-    ],
-)
-def test_overlap_counts_the_content_words_of_the_question(question: str, sentence: str, share: float) -> None:
-    assert word_overlap(question, sentence) == share
-
-
-def test_relevance_is_the_mean_of_cosine_overlap_and_passage_score() -> None:
-    scores = relevance("the tunnel opened?", ["tunnel", "nothing"], np.array([0.5, -0.4], np.float32), 0.4)
+def test_relevance_is_the_mean_of_cosine_covered_rarity_and_passage_score() -> None:
+    rarity = {"tunnel": 3.0, "open": 1.0}
+    scores = relevance(rarity, ["the tunnels", "opening", "nothing"], np.array([0.5, 0.2, -0.4], np.float32), 0.4)
     assert scores.dtype == np.float32
-    assert scores.tolist() == pytest.approx([(0.5 + 0.5 + 0.4) / 3, (0 + 0 + 0.4) / 3])
+    assert scores.tolist() == pytest.approx([(0.5 + 0.75 + 0.4) / 3, (0.2 + 0.25 + 0.4) / 3, (0 + 0 + 0.4) / 3])
 
 
 def test_relevance_of_no_sentence_is_empty() -> None:
-    assert relevance("x", [], np.empty(0, np.float32), 1.0).shape == (0,)
+    assert relevance({"x": 1.0}, [], np.empty(0, np.float32), 1.0).shape == (0,)

@@ -52,6 +52,8 @@ def retriever_settings(data_dir: Path, **changes: object) -> RetrieverSettings:
         "probes": 8,
         "compact_after": 10_000,
         "embed_timeout_s": 5,
+        "rerank_candidates": 32,
+        "rerank_timeout_s": 5,
         "timeout_s": 120,
     }
     return RetrieverSettings.model_validate(values | changes)

@@ -332,7 +332,7 @@ def test_more_passages_than_candidates_can_be_asked_for(tmp_path: Path) -> None:
 
 def test_a_response_says_what_it_cost_and_of_which_state_it_is(engine: RetrievalEngine) -> None:
     response: SearchResponse = engine.search(asking("castle"), unit_vector("castle"))
-    assert response.timings_ms.keys() == {"filter", "dense", "lexical", "fuse", "fetch"}
+    assert response.timings_ms.keys() == {"filter", "dense", "lexical", "fuse", "fetch", "rarity"}
     assert all(ms >= 0 for ms in response.timings_ms.values())
     assert response.index_version == engine.status().index_version
     assert not response.degraded

@@ -1,3 +1,4 @@
+import math
 import sqlite3
 
 import pytest
@@ -117,6 +118,20 @@ def test_other_chunks_are_scored_by_the_same_measure() -> None:
     every = lexical.search(crowd, "lunch", 100)
     some = lexical.search(crowd, "lunch", 1, also=[7, 3, 30, 4_711])
     assert some == {chunk: every[chunk] for chunk in (next(iter(every)), 7, 3)}
+
+
+def test_rare_words_weigh_more_and_unknown_ones_most() -> None:
+    chunks = [split(str(n), "lunch at the stations") for n in range(9)]
+    crowd = database_of(*chunks, split("rare", "a heron had lunches"))
+    rarity = lexical.rarity(crowd, "Did the herons lunch at a castle?")
+    assert rarity.keys() == {"heron", "lunch", "castl"}
+    assert rarity["castl"] > rarity["heron"] > rarity["lunch"] > 0
+    assert rarity["heron"] == pytest.approx(math.log(1 + 9.5 / 1.5))
+
+
+def test_rarity_of_an_empty_store_and_of_no_words() -> None:
+    assert lexical.rarity(database_of(), "lunch") == {"lunch": pytest.approx(math.log(2))}
+    assert lexical.rarity(database_of(), "?!") == {}
 
 
 def test_sqlite_errors_are_not_hidden() -> None:
