@@ -11,7 +11,7 @@ from clients.evaluating.files import read_report, write_report
 from clients.evaluating.running import evaluate
 from clients.evaluating.tables import render_comparison, render_report
 from core.errors import BadEvaluation
-from pipelines.evaluation.comparing import Comparison, compare
+from pipelines.evaluation.comparing import Comparison, check_baseline, compare
 from pipelines.evaluation.question_sets import QuestionSet, read_question_set
 from pipelines.evaluation.report import Options, Report
 
@@ -32,6 +32,8 @@ def run(folders: Sequence[Path], options: Options, data: Path | None, url: str |
     """
     sets = _read(folders, options.split)
     before = read_report(output.baseline) if output.baseline else None
+    if before:
+        check_baseline(before, {of.name: of.digest for of in sets}, options.top_k)
     report = evaluate(sets, options, data, url)
     typer.echo(render_report(report))
     if output.json_file:

@@ -56,18 +56,19 @@ class _Asker:
         self._texts: dict[str, str | None] = {}
 
     def ask(self, question: SetQuestion) -> Row:
-        responses = Responses()
+        relevant = self._set.relevant(question.id)
         try:
-            self._ask(question, responses)
-            return judge(question, self._set.relevant(question.id), responses, self._text_of)
+            return judge(question, relevant, self._ask(question), self._text_of)
         except Unreachable:
             raise
         except EkibenError as error:
-            return Row(id=question.id, answerable=question.answerable, error=error.info())
+            failed = error.info()
         except ValidationError as error:
-            return Row(id=question.id, answerable=question.answerable, error=InvalidRequest(explain(error)).info())
+            failed = InvalidRequest(explain(error)).info()
+        return judge(question, relevant, Responses(error=failed), self._text_of)
 
-    def _ask(self, question: SetQuestion, responses: Responses) -> None:
+    def _ask(self, question: SetQuestion) -> Responses:
+        responses = Responses()
         filters: Filters = {SCOPE_KEY: question.scope} if question.scope else {}
         for mode in self._options.modes:
             responses.searches[mode] = self._search(question, mode, filters, responses)
@@ -78,6 +79,7 @@ class _Asker:
             answer, milliseconds = _timed(lambda: self._client.answer(asked))
             responses.answer = answer
             responses.timings_ms["answer"] = {**answer.timings_ms, ROUND_TRIP: milliseconds}
+        return responses
 
     def _search(self, question: SetQuestion, mode: Mode, filters: Filters, responses: Responses) -> SearchResponse:
         # Many passages may be of one document, and the measures count documents.

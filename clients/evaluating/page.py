@@ -50,7 +50,7 @@ def _section(report: SetReport, comparison: Comparison | None) -> Iterator[str]:
 
 def _against_baseline(comparison: Comparison) -> Iterator[str]:
     yield "<h3>Against the baseline</h3>"
-    head = ("measure", "before", "after", "difference, 95 % interval", "p (Holm)", "")
+    head = ("measure", "before", "after", "difference, 95 % interval", "p of all", "")
     yield _table(
         head,
         (
@@ -59,7 +59,7 @@ def _against_baseline(comparison: Comparison) -> Iterator[str]:
                 number(one.before),
                 number(one.after),
                 f"{one.after - one.before:+.3f}, {one.low:+.3f} to {one.high:+.3f}",
-                f"{one.p_holm:.4f}",
+                f"{one.p_family:.4f}",
                 "" if one.verdict == "same" else one.verdict,
             )
             for one in comparison.differences

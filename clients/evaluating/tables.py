@@ -45,7 +45,7 @@ def _measure_line(measure: Measure) -> Line:
 
 def render_comparison(comparison: Comparison) -> str:
     """Each measure before and after, and what was not compared."""
-    head = ("measure", "before", "after", "difference", "95 % interval", "p", "p (Holm)", "")
+    head = ("measure", "before", "after", "difference", "95 % interval", "p", "p of all", "")
     lines = [f"{comparison.name} against the baseline", "", *align([head, *map(_difference_line, comparison.differences)]), ""]
     if comparison.not_compared:
         lines.append(f"not compared, because one of the runs lacks it: {', '.join(comparison.not_compared)}")
@@ -63,7 +63,7 @@ def _difference_line(difference: Difference) -> Line:
         f"{difference.after - difference.before:+.3f}",
         f"{difference.low:+.3f} to {difference.high:+.3f}",
         f"{difference.p:.4f}",
-        f"{difference.p_holm:.4f}",
+        f"{difference.p_family:.4f}",
         "" if difference.verdict == "same" else difference.verdict.upper(),
     )
 

@@ -7,22 +7,19 @@ import numpy as np
 
 from core.errors import BadEvaluation
 from core.schemas import Frozen
+from pipelines.evaluation.abstention import Floats
 from pipelines.evaluation.report import Report, Row, SetReport
-from pipelines.evaluation.significance import Statistic, Table, difference_interval, holm, mean, randomization_p
+from pipelines.evaluation.significance import Paired, PValues, difference_interval, randomization_test
 from pipelines.evaluation.summarizing import AUROC, auroc_of, score_names
 
 ALPHA = 0.05
-"""The chance of a false alarm in a set, all its measures together."""
-_SLOW_PERMUTATIONS = 1_999
+"""The chance that any measure of a set is called a loss though nothing changed."""
 
 Verdict = Literal["loss", "gain", "same"]
 
 
 class Difference(Frozen):
-    """A measure on the `n` questions that have it in both runs: `after - before` with its 95 % interval.
-
-    `p` is that of the paired randomization test, `p_holm` the same corrected for the number of measures of the set.
-    """
+    """A measure on the `n` questions that have it in both runs: `after - before` with its 95 % interval, and its `significance.PValues`."""
 
     name: str
     before: float
@@ -30,13 +27,13 @@ class Difference(Frozen):
     low: float
     high: float
     p: float
-    p_holm: float
+    p_family: float
     n: int
 
     @property
     def verdict(self) -> Verdict:
-        """`loss` or `gain` where the difference is significant at ALPHA."""
-        if self.p_holm > ALPHA or self.after == self.before:
+        """`loss` or `gain` where the difference is significant at ALPHA among all measures of the set."""
+        if self.p_family > ALPHA:
             return "same"
         return "loss" if self.after < self.before else "gain"
 
@@ -55,19 +52,24 @@ class Comparison(Frozen):
         return tuple(difference for difference in self.differences if difference.verdict == "loss")
 
 
-def compare(baseline: Report, now: Report) -> tuple[Comparison, ...]:
-    """Each set of `now` against the same set of `baseline`.
+def check_baseline(baseline: Report, digests: Mapping[str, str], top_k: int) -> None:
+    """Whether a run over the sets with these digests, by name, can be compared with `baseline`.
 
-    Raises BadEvaluation where the baseline lacks the set, holds another version of it, or was asked with another `top_k`.
+    Raises BadEvaluation where the baseline lacks a set, holds another version of it, or was asked with another `top_k`.
     """
+    before = {report.name: report.digest for report in baseline.sets}
+    for name, digest in digests.items():
+        if name not in before:
+            raise BadEvaluation(f"the baseline holds no set {name!r}, only {', '.join(sorted(before))}")
+        if before[name] != digest:
+            raise BadEvaluation(f"the set {name!r} is not the one that the baseline was made of: make the baseline again")
+    if baseline.options.top_k != top_k:
+        raise BadEvaluation(f"the baseline was made with --top-k {baseline.options.top_k}, this run with {top_k}")
+
+
+def compare(baseline: Report, now: Report) -> tuple[Comparison, ...]:
+    """Each set of `now` against the same set of a baseline that `check_baseline` lets pass."""
     before = {report.name: report for report in baseline.sets}
-    for report in now.sets:
-        if report.name not in before:
-            raise BadEvaluation(f"the baseline holds no set {report.name!r}, only {', '.join(sorted(before))}")
-        if before[report.name].digest != report.digest:
-            raise BadEvaluation(f"the set {report.name!r} is not the one that the baseline was made of: make the baseline again")
-    if baseline.options.top_k != now.options.top_k:
-        raise BadEvaluation(f"the baseline was made with --top-k {baseline.options.top_k}, this run with {now.options.top_k}")
     return tuple(compare_sets(before[report.name], report) for report in now.sets)
 
 
@@ -75,56 +77,58 @@ def compare_sets(before: SetReport, after: SetReport) -> Comparison:
     """All measures that both reports have, on the questions that both have; questions that failed in either are left out."""
     first, second = ({row.id: row for row in report.rows if not row.error} for report in (before, after))
     shared = [(first[id_], second[id_]) for id_ in first if id_ in second]
-    tables = dict(_tables(shared))
-    tests = [_test(name, *pair) for name, pair in tables.items()]
-    corrected = holm([test.p for test in tests])
+    measures = _measures(shared)
+    p_values = randomization_test(list(measures.values()), len(shared)) if measures else []
     names = {*score_names(before.rows), *score_names(after.rows)}
     return Comparison(
         name=after.name,
-        differences=tuple(test.model_copy(update={"p_holm": p}) for test, p in zip(tests, corrected, strict=True)),
-        not_compared=tuple(sorted(names - set(tables))),
+        differences=tuple(_difference(name, measure, p) for (name, measure), p in zip(measures.items(), p_values, strict=True)),
+        not_compared=tuple(sorted(names - set(measures))),
         missing=len(first.keys() ^ second.keys()),
     )
 
 
-def _tables(shared: Sequence[tuple[Row, Row]]) -> Mapping[str, tuple[Table, Table]]:
-    """The values of each measure before and after, float64 `[n, columns]` each, a row a question."""
-    found: dict[str, tuple[Table, Table]] = {}
-    for name in score_names([after for _, after in shared]):
-        both = [(before.scores[name], after.scores[name]) for before, after in shared if name in before.scores and name in after.scores]
-        if both:
-            values = np.array(both, dtype=np.float64)
-            found[name] = values[:, :1], values[:, 1:]
-    if (confidences := _confidences(shared)) is not None:
-        found[AUROC] = confidences
-    return found
+def _measures(shared: Sequence[tuple[Row, Row]]) -> Mapping[str, Paired]:
+    found = {name: _scores(name, shared) for name in score_names([after for _, after in shared])}
+    found[AUROC] = _confidences(shared)
+    return {name: measure for name, measure in found.items() if len(measure.questions)}
 
 
-def _confidences(shared: Sequence[tuple[Row, Row]]) -> tuple[Table, Table] | None:
-    """Rank of the confidence and answerability, before and after; None where either kind of question is missing.
+def _scores(name: str, shared: Sequence[tuple[Row, Row]]) -> Paired:
+    both = [
+        (place, before.scores[name], after.scores[name])
+        for place, (before, after) in enumerate(shared)
+        if name in before.scores and name in after.scores
+    ]
+    places, first, second = np.array(both, dtype=np.float64).reshape(-1, 3).T
+    return Paired(places.astype(np.int64), first[:, None], second[:, None])
+
+
+def _confidences(shared: Sequence[tuple[Row, Row]]) -> Paired:
+    """Rank of the confidence and answerability, before and after; empty where either kind of question is missing.
 
     Ranks, because two runs may have confidences on different scales, which must not be swapped with one another (Venkatraman and Begg 1996).
     """
     both = [
-        (before.answer.confidence, after.answer.confidence, float(before.answerable))
-        for before, after in shared
+        (place, before.answer.confidence, after.answer.confidence, float(before.answerable))
+        for place, (before, after) in enumerate(shared)
         if before.answer and after.answer and before.answer.confidence is not None and after.answer.confidence is not None
     ]
-    if len({answerable for _, _, answerable in both}) < 2:  # noqa: PLR2004 - answerable and unanswerable
-        return None
-    first, second, answerable = np.array(both, dtype=np.float64).T
-    return np.column_stack([_ranks(first), answerable]), np.column_stack([_ranks(second), answerable])
+    if len({answerable for *_, answerable in both}) == 1:
+        both = []
+    places, first, second, answerable = np.array(both, dtype=np.float64).reshape(-1, 4).T
+    ranked, ranked_after = (np.column_stack([_ranks(values), answerable]) for values in (first, second))
+    return Paired(places.astype(np.int64), ranked, ranked_after, auroc_of)
 
 
-def _ranks(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _ranks(values: Floats) -> Floats:
     """Ranks from 0, equal values sharing the mean of theirs."""
     ordered = np.sort(values)
     return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right") - 1) / 2
 
 
-def _test(name: str, before: Table, after: Table) -> Difference:
-    statistic: Statistic = auroc_of if name == AUROC else mean
-    p = randomization_p(before, after, mean) if statistic is mean else randomization_p(before, after, statistic, _SLOW_PERMUTATIONS)
-    low, high = difference_interval(before, after, statistic)
-    values = {"before": statistic(before), "after": statistic(after), "low": low, "high": high}
-    return Difference(name=name, **{key: round(value, 6) for key, value in values.items()}, p=p, p_holm=p, n=len(before))
+def _difference(name: str, measure: Paired, p: PValues) -> Difference:
+    low, high = difference_interval(measure.before, measure.after, measure.statistic)
+    values = {"before": measure.statistic(measure.before), "after": measure.statistic(measure.after), "low": low, "high": high}
+    rounded = {key: round(value, 6) for key, value in values.items()}
+    return Difference(name=name, **rounded, p=p.alone, p_family=p.in_family, n=len(measure.questions))

@@ -1,6 +1,8 @@
 """Confidence intervals and paired tests by resampling; the same numbers give the same result on every run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ SEED = 20_231
 RESAMPLES = 2_000
 PERMUTATIONS = 9_999
 LEVEL = 0.95
+_BATCH = 500
+_NOTHING = 1e-12
 
 
 def mean(table: Table) -> float:
@@ -41,42 +45,76 @@ def difference_interval(before: Table, after: Table, statistic: Statistic = mean
     return bootstrap_interval(np.hstack([before, after]), lambda both: statistic(both[:, width:]) - statistic(both[:, :width]))
 
 
-def randomization_p(before: Table, after: Table, statistic: Statistic = mean, permutations: int = PERMUTATIONS) -> float:
-    """The two-sided p-value of the paired randomization test: how often a difference as large arises when each question's pair is swapped by chance.
+@dataclass(frozen=True)
+class Paired:
+    """A measure in two runs: `questions`, int64 `[n]`, says which question (from 0) each row of `before` and `after` belongs to."""
+
+    questions: NDArray[np.int64]
+    before: Table
+    after: Table
+    statistic: Statistic = mean
+
+    @property
+    def difference(self) -> float:
+        """`statistic(after) - statistic(before)`."""
+        return self.statistic(self.after) - self.statistic(self.before)
+
+
+class PValues(NamedTuple):
+    """How probable a difference as large, in the same direction, is by chance: in the measure alone, and in any measure of the family."""
+
+    alone: float
+    in_family: float
+
+
+def randomization_test(measures: Sequence[Paired], questions: int, permutations: int = PERMUTATIONS) -> list[PValues]:
+    """One-sided p-values of the paired randomization test: how often chance differs as much when coins swap the two runs of each question.
 
     Recommended for retrieval by Smucker, Allan and Carterette, "A Comparison of Statistical Significance Tests for Information Retrieval
-    Evaluation" (2007). The observed assignment counts as one, so that p is never 0 (Phipson and Smyth 2010).
+    Evaluation" (2007). A coin swaps a question in all measures, so that the correction for their number, the step-down maxT of Westfall and Young
+    (1993, algorithm 4.1) over differences in units of their standard deviation, knows how they hang together: recall, MRR and nDCG of a mode count
+    nearly as one. The observed assignment counts as one throw, so that p is never 0 (Phipson and Smyth 2010).
     """
-    if np.array_equal(before, after):
-        return 1.0
     random = np.random.default_rng(SEED)
-    if statistic is mean:
-        differences = _flipped_means(after[:, 0] - before[:, 0], permutations, random)
-    else:
-        differences = np.array([_swapped(before, after, statistic, random) for _ in range(permutations)])
+    null = np.vstack([_differences(measures, size, questions, random) for size in _batches(permutations)])
+    scale = np.sqrt(np.mean(null**2, axis=0))
+    is_changed = scale > _NOTHING
+    scale[~is_changed] = 1.0
+    thrown = null / scale
     # Sums in another order differ in their last bits.
-    observed = abs(statistic(after) - statistic(before)) - 1e-12
-    return float((1 + np.sum(np.abs(differences) >= observed)) / (1 + permutations))
+    observed = np.array([abs(measure.difference) for measure in measures]) / scale - _NOTHING
+    alone = (1 + np.sum(thrown >= observed, axis=0)) / (1 + permutations)
+    in_family = _step_down(thrown, observed)
+    return [PValues(float(p), float(q)) if changed else PValues(1.0, 1.0) for p, q, changed in zip(alone, in_family, is_changed, strict=True)]
 
 
-def _flipped_means(differences: NDArray[np.float64], permutations: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """The mean difference, float64 `[permutations]`, where each question's sign is that of a coin: swapping a pair, for means. Ties don't matter."""
-    changed = differences[differences != 0]
-    signs = (random.integers(0, 2, len(changed), dtype=np.int8) * 2 - 1 for _ in range(permutations))
-    return np.fromiter((float(changed @ sign) for sign in signs), np.float64, permutations) / len(differences)
+def _batches(permutations: int) -> Iterator[int]:
+    for start in range(0, permutations, _BATCH):
+        yield min(_BATCH, permutations - start)
 
 
-def _swapped(before: Table, after: Table, statistic: Statistic, random: np.random.Generator) -> float:
-    swap = random.integers(0, 2, (len(before), 1)).astype(bool)
-    return statistic(np.where(swap, before, after)) - statistic(np.where(swap, after, before))
+def _differences(measures: Sequence[Paired], throws: int, questions: int, random: np.random.Generator) -> Table:
+    """The differences, float64 `[throws, measures]`, after swapping the questions by `throws` series of coins."""
+    is_swapped = random.integers(0, 2, (throws, questions), dtype=np.int8).astype(bool)
+    return np.column_stack([_thrown(measure, is_swapped[:, measure.questions]) for measure in measures])
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values corrected for their number after Holm (1979), in the given order: no false alarm in any test but with the chosen probability."""
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    corrected = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = highest
+def _thrown(measure: Paired, is_swapped: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if measure.statistic is mean:
+        # To swap the two values of a question is to turn the sign of its difference.
+        return np.where(is_swapped, -1.0, 1.0) @ (measure.after - measure.before)[:, 0] / len(measure.before)
+    return np.array([_swapped(measure, coins[:, None]) for coins in is_swapped])
+
+
+def _swapped(measure: Paired, coins: NDArray[np.bool_]) -> float:
+    return measure.statistic(np.where(coins, measure.before, measure.after)) - measure.statistic(np.where(coins, measure.after, measure.before))
+
+
+def _step_down(thrown: Table, observed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each measure against the largest chance difference among itself and those that moved less; never below the one that moved more."""
+    order = np.argsort(-observed)
+    largest = np.maximum.accumulate(thrown[:, order[::-1]], axis=1)[:, ::-1]
+    p_values = (1 + np.sum(largest >= observed[order], axis=0)) / (1 + len(thrown))
+    corrected = np.empty(len(observed))
+    corrected[order] = np.maximum.accumulate(p_values)
     return corrected
