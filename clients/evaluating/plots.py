@@ -7,6 +7,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from clients.evaluating.tables import SHOWN_FROM_MS
 from pipelines.evaluation.report import Latency, Measure, SetReport
 
 _SIZE = (6.4, 3.2)
@@ -17,10 +18,11 @@ _DECIDING = "nDCG@10"
 def plots_of(report: SetReport) -> list[str]:
     """Those that the report has the numbers for: nDCG by mode, risk and coverage, latency by stage."""
     by_mode = [measure for measure in report.measures if measure.name.endswith(f" {_DECIDING}")]
+    stages = [one for one in report.latencies if one.p95_ms >= SHOWN_FROM_MS]
     return [
         *([_quality(by_mode, report.name)] if by_mode else []),
         *([_risk(report)] if report.coverage else []),
-        *([_latency(report.latencies, report.name)] if report.latencies else []),
+        *([_latency(stages, report.name)] if stages else []),
     ]
 
 
@@ -28,9 +30,10 @@ def _quality(measures: Sequence[Measure], name: str) -> str:
     figure, axes = _figure(f"{_DECIDING} by mode, with 95 % intervals")
     for place, measure in enumerate(measures):
         value, low, high = (bound or 0.0 for bound in (measure.value, measure.low, measure.high))
-        axes.barh(place, value, color=_LIGHT)
+        axes.barh(place, value, height=0.5, color=_LIGHT)
         axes.errorbar(value, place, xerr=[[value - low], [high - value]], color=_COLOUR, capsize=4)
     axes.set_yticks(range(len(measures)), [measure.name.removesuffix(f" {_DECIDING}") for measure in measures])
+    axes.invert_yaxis()
     axes.set_xlim(0, 1)
     return _svg(figure, f"{name} quality")
 
@@ -47,10 +50,11 @@ def _risk(report: SetReport) -> str:
 
 def _latency(latencies: Sequence[Latency], name: str) -> str:
     figure, axes = _figure("latency by stage: median, and up to the 95th percentile (ms)", height=1.2 + 0.3 * len(latencies))
-    for place, one in enumerate(reversed(latencies)):
+    for place, one in enumerate(latencies):
         axes.barh(place, one.p95_ms, color=_LIGHT)
         axes.barh(place, one.p50_ms, color=_COLOUR)
-    axes.set_yticks(range(len(latencies)), [f"{one.journey}: {one.stage}" for one in reversed(latencies)])
+    axes.set_yticks(range(len(latencies)), [f"{one.journey}: {one.stage}" for one in latencies])
+    axes.invert_yaxis()
     return _svg(figure, f"{name} latency")
 
 

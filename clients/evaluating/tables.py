@@ -7,7 +7,8 @@ from pipelines.evaluation.report import Measure, Report, SetReport
 
 Line = tuple[str, ...]
 _MAX_FAILURES = 10
-_SHOWN_FROM_MS = 1.0
+SHOWN_FROM_MS = 1.0
+"""Stages whose 95th percentile is below stay out of the table and the plot."""
 
 
 def render_report(report: Report) -> str:
@@ -20,7 +21,7 @@ def _render_set(report: SetReport) -> Iterator[str]:
     yield ""
     yield from align([("measure", "value", "95 % interval", "n"), *(_measure_line(measure) for measure in report.measures)])
     yield ""
-    stages = ((one.journey, one.stage, f"{one.p50_ms:.0f}", f"{one.p95_ms:.0f}") for one in report.latencies if one.p95_ms >= _SHOWN_FROM_MS)
+    stages = ((one.journey, one.stage, f"{one.p50_ms:.0f}", f"{one.p95_ms:.0f}") for one in report.latencies if one.p95_ms >= SHOWN_FROM_MS)
     yield from align([("journey", "stage", "p50 ms", "p95 ms"), *stages])
     yield ""
     yield f"offsets    {report.offsets_checked - report.offsets_broken} of {report.offsets_checked} resolve against the stored text"
