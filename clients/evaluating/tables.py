@@ -29,10 +29,9 @@ def _render_set(report: SetReport) -> Iterator[str]:
 
 
 def render_failures(report: SetReport) -> Iterator[str]:
-    """What went wrong: questions and documents that failed, answers of a degraded service."""
-    degraded = sum(row.answer is not None and row.answer.degraded for row in report.rows)
-    if degraded:
-        yield f"degraded   {degraded} answers"
+    """What went wrong: questions and documents that failed, answers and searches without one of their parts."""
+    if degraded := sum(row.degraded for row in report.rows):
+        yield f"degraded   {degraded} questions, of which a part was late or failed; their figures count"
     if report.documents_failed:
         yield f"documents  {report.documents_failed} of the set were refused and are not stored"
     if report.failed:

@@ -39,6 +39,7 @@ def judge(question: SetQuestion, relevant: frozenset[str], responses: Responses,
         answerable=question.answerable,
         found={mode: rank_documents(search.passages) for mode, search in responses.searches.items()},
         answer=answer,
+        degraded=any(response.degraded for response in (*responses.searches.values(), responses.answer) if response),
         scores=_score(question, relevant, answer) if answer else {},
         offsets_checked=len(offsets),
         offsets_broken=offsets.count(False),
@@ -63,7 +64,6 @@ def _answer_row(answer: Answer, relevant: frozenset[str], text_of: TextOf) -> An
         text="" if answer.abstained else answer.answer,
         abstained=answer.abstained,
         confidence=answer.confidence,
-        degraded=answer.degraded,
         citations=tuple(
             CitedSpan(
                 document_id=citation.document_id,

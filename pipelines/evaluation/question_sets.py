@@ -265,7 +265,8 @@ def _of_split(found: QuestionSet, split: str, files: Sequence[Path]) -> Question
 
 
 def _files_below(base: Path) -> Iterator[Path]:
-    yield from sorted(path for path in base.rglob("*") if path.is_file()) if base.is_dir() else [base]
+    # Ingestion passes hidden files over.
+    yield from sorted(path for path in base.rglob("*") if path.is_file() and not path.name.startswith(".")) if base.is_dir() else [base]
 
 
 def _digest(files: Sequence[Path], folder: Path) -> str:

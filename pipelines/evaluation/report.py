@@ -29,15 +29,15 @@ class AnswerRow(Frozen):
     text: str
     abstained: bool
     confidence: float | None
-    degraded: bool
     citations: tuple[CitedSpan, ...]
 
 
 class Row(Frozen):
     """One question. `error` says what failed; then nothing of it is counted in a measure.
 
-    `found` holds the ids of the first documents by mode, `scores` the value of each measure that applies to the question, `timings_ms` milliseconds
-    by journey (`search MODE`, `answer`) and stage. `offsets_broken` of the `offsets_checked` returned offsets did not resolve.
+    `found` holds the ids of the first documents by mode, `scores` the value of each measure that applies to the question, `timings_ms`
+    milliseconds by journey (`search MODE`, `answer`) and stage. `degraded`: a search or the answer went on without a part that was late or
+    failed. `offsets_broken` of the `offsets_checked` returned offsets did not resolve.
     """
 
     id: str
@@ -45,6 +45,7 @@ class Row(Frozen):
     error: ErrorInfo | None = None
     found: dict[Mode, tuple[str, ...]] = Field(default_factory=dict)
     answer: AnswerRow | None = None
+    degraded: bool = False
     scores: dict[str, float] = Field(default_factory=dict)
     offsets_checked: int = 0
     offsets_broken: int = 0

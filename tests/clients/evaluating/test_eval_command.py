@@ -98,6 +98,17 @@ def fails_for(gateway: FakeGateway, question: str) -> None:
     gateway._route = failing
 
 
+def test_answers_without_one_of_their_parts_are_told(run_cli: Run, gateway: FakeGateway, folder: Path) -> None:
+    route = gateway._route
+    late = ANSWER.model_copy(update={"degraded": True})
+    gateway._route = lambda method, path: (
+        (lambda _: httpx.Response(200, content=late.model_dump_json())) if path == "/v1/answer" else route(method, path)
+    )
+    done = run_cli("eval", str(folder), "--url", URL)
+    assert done.exit_code == ExitCode.OK
+    assert "degraded   3 questions" in done.out
+
+
 def test_a_question_that_is_too_long_fails_alone(run_cli: Run, folder: Path) -> None:
     with (folder / "queries.jsonl").open("a") as stream:
         stream.write(lines([{"_id": "long", "text": "x" * 5_000}]))

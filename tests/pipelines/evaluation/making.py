@@ -30,7 +30,7 @@ def make_set(folder: Path, files: Mapping[str, str | bytes] | None = None) -> Pa
 
 
 def answered(confidence: float | None = 0.5, text: str = "It is 57 km long.", citations: tuple[CitedSpan, ...] = ()) -> AnswerRow:
-    return AnswerRow(text=text, abstained=not text, confidence=confidence, degraded=False, citations=citations)
+    return AnswerRow(text=text, abstained=not text, confidence=confidence, citations=citations)
 
 
 def row(id_: str, *, answerable: bool = True, confidence: float | None = None, **scores: float) -> Row:

@@ -107,6 +107,13 @@ def test_a_quote_that_does_not_stand_there_is_broken_and_no_right_citation(wrong
     assert judged.scores["citation precision"] == 0.5
 
 
+@pytest.mark.parametrize(("search", "said"), [(True, False), (False, True), (False, False)])
+def test_a_question_is_degraded_where_its_answer_or_a_search_is(search: bool, said: bool) -> None:
+    searches = {"dense": SearchResponse(passages=()), "hybrid": SearchResponse(passages=(), degraded=search)}
+    judged = judge(QUESTION, frozenset(), Responses(searches=searches, answer=answer().model_copy(update={"degraded": said})), TEXTS.get)
+    assert judged.degraded is (search or said)
+
+
 def test_passages_that_do_not_stand_there_are_broken_in_answers_and_searches() -> None:
     wrong = passage(text="something else")
     responses = Responses(searches={"dense": SearchResponse(passages=(wrong,))}, answer=answer(passages=(wrong, passage())))
