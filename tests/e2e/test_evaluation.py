@@ -9,9 +9,8 @@ import pytest
 
 from clients.evaluating.files import read_report
 from clients.exit_codes import ExitCode
-from pipelines.evaluation.comparing import compare
 from tests.pipelines.evaluation.making import lines, make_set
-from tests.servers import ROOT, Server, command
+from tests.servers import ROOT, command, ekiben
 
 GATE = ROOT / "data" / "eval" / "sample"
 GATE_TIMEOUT_S = 900
@@ -50,11 +49,14 @@ def test_a_set_is_measured_through_services_of_its_own_and_indexed_once(tmp_path
     assert again.stdout.endswith(b"no significant loss\n")
 
 
+# A vector that is late on a busy machine would change a ranking.
+PATIENT = {"EKIBEN_RETRIEVER__EMBED_TIMEOUT_S": "60"}
+
+
 def gate(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[bytes]":
-    """`ekiben eval` on the gate's set. A late vector would change a ranking on a busy machine, so that it is waited for."""
-    environment = {**os.environ, "EKIBEN_RETRIEVER__EMBED_TIMEOUT_S": "60", **settings}
+    """`ekiben eval` on the gate's set."""
     line = [sys.executable, "-m", "clients", "eval", str(GATE), *arguments]
-    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, timeout=GATE_TIMEOUT_S, check=False)
+    return subprocess.run(line, cwd=ROOT, env={**os.environ, **PATIENT, **settings}, capture_output=True, timeout=GATE_TIMEOUT_S, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +69,13 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(GATE_TIMEOUT_S * 12)
-def test_ten_unchanged_runs_are_no_loss(baseline: Path, server: Server, tmp_path: Path) -> None:
-    """Four runs with an index of their own, six against running services, with one to eight questions in flight."""
-    report = tmp_path / "report.json"
-    for clients in (1, 2, 4, 8, 1, 2, 3, 4, 6, 8):
-        url = () if report.exists() and clients < 4 else ("--url", server.url)
-        done = gate("--baseline", str(baseline), "--clients", str(clients), "--json", str(report), *url)
-        assert done.returncode == ExitCode.OK, done.stdout.decode() + done.stderr.decode()
-    (comparison,) = compare(read_report(baseline), read_report(report))
-    assert comparison.differences
+def test_ten_unchanged_runs_are_no_loss(baseline: Path, tmp_path: Path) -> None:
+    """With an index of their own, and with one to eight questions in flight, which share batches in other ways."""
+    with ekiben(tmp_path, **PATIENT) as server:
+        for clients in (1, 2, 3, 4, 5, 6, 7, 8, 4, 2):
+            done = gate("--baseline", str(baseline), "--url", server.url, "--clients", str(clients))
+            assert done.returncode == ExitCode.OK, done.stdout.decode() + done.stderr.decode()
+            assert done.stdout.endswith(b"no significant loss\n")
 
 
 @pytest.mark.slow
