@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from clients import store_commands
-from clients.commands import collections, documents, ingestion, jobs, maintenance, questions, server
+from clients.commands import collections, documents, evaluation, ingestion, jobs, maintenance, questions, server
 from clients.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Question answering over your own documents."
 )
-for noun in (server, ingestion, questions, documents, collections, jobs, maintenance, store_commands):
+for noun in (server, ingestion, questions, evaluation, documents, collections, jobs, maintenance, store_commands):
     noun.register(app)
 
 
@@ -58,9 +58,11 @@ def _our_errors() -> "type[EkibenError]":
 
 def _fail(error: "EkibenError") -> NoReturn:
     from clients.connection import Unreachable  # noqa: PLC0415
-    from core.errors import StartupError  # noqa: PLC0415
+    from core.errors import BadEvaluation, StartupError  # noqa: PLC0415
 
     typer.echo(f"ekiben: {error.message}", err=True)
+    if isinstance(error, BadEvaluation):
+        sys.exit(ExitCode.BAD_EVALUATION)
     if isinstance(error, StartupError):
         sys.exit(ExitCode.STARTUP)
     if isinstance(error, Unreachable):

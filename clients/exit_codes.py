@@ -9,7 +9,7 @@ class ExitCode(IntEnum):
     OK = 0
     """done"""
     SOME_FAILED = 1
-    """not all was done: documents failed, a job was cancelled, `--sync` deleted nothing, or the reindexing failed; what was done is stored"""
+    """not all was done (documents or questions failed, a job was cancelled, `--sync` deleted nothing, reindexing failed), or `eval` found a loss"""
     USAGE = 2
     """the command line is wrong"""
     UNREACHABLE = 3
@@ -22,5 +22,7 @@ class ExitCode(IntEnum):
     """the server can't start: settings, address, store or model"""
     FAULTS = 7
     """the store has faults"""
+    BAD_EVALUATION = 8
+    """the question set or the baseline of `eval` is broken"""
     INTERRUPTED = 130
     """stopped with Ctrl-C"""

@@ -34,12 +34,13 @@ EkibenError
 │   ├── Internal                 500   internal
 │   ├── GenerationFailed         500   generation_failed
 │   └── StoreCorrupt             500   store_corrupt
-└── StartupError                       a service refuses to start; never an HTTP answer
+└── StartupError                       a service or a command refuses to start; never an HTTP answer
     ├── InvalidSettings                invalid_settings
     ├── ModelUnavailable               model_unavailable
     ├── StoreLocked                    store_locked
     ├── AddressInUse                   address_in_use
-    └── UnsupportedBentoML             unsupported_bentoml
+    ├── UnsupportedBentoML             unsupported_bentoml
+    └── BadEvaluation                  bad_evaluation
 """
 
 from collections.abc import Iterator
@@ -308,6 +309,12 @@ class UnsupportedBentoML(StartupError):
     """The cures in `services.bentoml_runtime` were checked against another BentoML version."""
 
     code = "unsupported_bentoml"
+
+
+class BadEvaluation(StartupError):
+    """A question set of `ekiben eval` is broken, or its baseline is none or was made of another set."""
+
+    code = "bad_evaluation"
 
 
 def all_errors(root: type[EkibenError] = EkibenError) -> Iterator[type[EkibenError]]:
