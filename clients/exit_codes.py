@@ -22,5 +22,7 @@ class ExitCode(IntEnum):
     """the server can't start: settings, address, store or model"""
     FAULTS = 7
     """the store has faults"""
+    DIFFERENT = 9
+    """the replayed answer is not the recorded one"""
     INTERRUPTED = 130
     """stopped with Ctrl-C"""

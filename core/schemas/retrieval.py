@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from core.schemas.fields import DEFAULT_COLLECTION, DEFAULT_TOP_K, CollectionName, Frozen, MetadataKey, Mode, Question, Scalar, TopK
+from core.schemas.fields import DEFAULT_COLLECTION, DEFAULT_TOP_K, CollectionName, Frozen, MetadataKey, Mode, Question, Scalar, Setting, TopK
 
 
 class Range(Frozen):
@@ -66,10 +66,15 @@ class Passage(Frozen):
 
 
 class SearchResponse(Frozen):
-    """Passages, best first. `degraded` is true where a channel could not be asked; `notes` says which."""
+    """Passages, best first. `degraded` is true where a channel could not be asked; `notes` says which.
+
+    `encoder` is the fingerprint of what embedded the query, None where nothing did; `settings` are those that shape the ranking, by full name.
+    """
 
     passages: tuple[Passage, ...]
     degraded: bool = False
     notes: tuple[str, ...] = ()
     index_version: int = 0
+    encoder: str | None = None
+    settings: dict[str, Setting] = {}
     timings_ms: dict[str, float] = {}

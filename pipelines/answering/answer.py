@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.errors import DeadlineExceeded, EkibenError, ErrorInfo
 from core.ports import Generates, Searches
@@ -11,18 +11,21 @@ from core.schemas import (
     Answer,
     AnswerDebug,
     AnswerRequest,
+    Conditions,
     GenerationItem,
     GenerationResult,
     Passage,
     SearchRequest,
     SearchResponse,
     Sentence,
+    Setting,
     Source,
     Span,
     Summary,
 )
-from core.settings import AnsweringSettings
+from core.settings import AnsweringSettings, shaping
 from core.telemetry import ANSWERS, STAGE_SECONDS, request_id
+from core.version import VERSION
 from pipelines.answering.citations import cite
 
 NOT_FOUND = "The documents do not answer this question."
@@ -36,6 +39,7 @@ class AnswerQuestion:
         self._retriever = retriever
         self._generator = generator
         self._limits = limits
+        self._settings = shaping("answering", limits)
 
     async def __call__(self, request: AnswerRequest) -> Answer:
         """The answer to `request`. A summary that is late or fails is left out and noted (`degraded`); a failed retrieval is raised.
@@ -48,7 +52,7 @@ class AnswerQuestion:
         passages = found.passages
         confidence = _confidence(passages)
         if not passages or (confidence is not None and confidence < self._limits.min_confidence):
-            return _answer(request, found, confidence, [], (), stages)
+            return _answer(request, found, confidence, [], (), stages, self._settings)
         results = await asyncio.gather(*(self._summarize(request.question, passage, _relative(passage, passages)) for passage in passages))
         stages.done("summarize")
         notes = [_note(passage, result.error) for passage, result in zip(passages, results, strict=True) if result.error]
@@ -57,7 +61,7 @@ class AnswerQuestion:
         sentences = [sentence for sentence in written if sentence.supports]
         if unsupported := len(written) - len(sentences):
             notes.append(f"sentences that rest on no source were left out: {unsupported}")
-        return _answer(request, found, confidence, results, sentences, stages, [*notes, *late])
+        return _answer(request, found, confidence, results, sentences, stages, self._settings, [*notes, *late])
 
     async def _retrieve(self, request: AnswerRequest) -> SearchResponse:
         search = SearchRequest(
@@ -160,6 +164,7 @@ def _answer(
     summaries: Sequence[GenerationResult],
     sentences: Sequence[Sentence],
     stages: _Stages,
+    settings: Mapping[str, Setting],
     notes: Sequence[str] = (),
 ) -> Answer:
     abstained = not sentences
@@ -170,6 +175,7 @@ def _answer(
         id=f"ans_{uuid.uuid4().hex}",
         question=request.question,
         answer=_abstention(summaries) if abstained else " ".join(sentence.text for sentence in sentences),
+        sentences=tuple(sentence.text for sentence in sentences),
         abstained=abstained,
         confidence=confidence,
         degraded=degraded,
@@ -181,12 +187,24 @@ def _answer(
             for passage, result in zip(found.passages, summaries, strict=False)
         ),
         timings_ms=stages.total(),
+        conditions=_conditions(found, summaries, settings),
         debug=_debug(found, summaries) if request.debug else None,
     )
 
 
 def _abstention(summaries: Sequence[GenerationResult]) -> str:
     return NOT_READ if summaries and all(result.error for result in summaries) else NOT_FOUND
+
+
+def _conditions(found: SearchResponse, summaries: Sequence[GenerationResult], settings: Mapping[str, Setting]) -> Conditions:
+    generator = next((result.generator for result in summaries if result.generator), None)
+    return Conditions(
+        version=VERSION,
+        index_version=found.index_version,
+        encoder=found.encoder,
+        generator=generator,
+        settings={**found.settings, **settings},
+    )
 
 
 def _debug(found: SearchResponse, summaries: Sequence[GenerationResult]) -> AnswerDebug:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from core.vectors import Vector
+from core.vectors import Vector, rounded
 from core.words import content_words
 
 
@@ -19,7 +19,7 @@ def relevance(question: str, sentences: Sequence[str], cosines: Vector, passage_
     words it holds, and the score of its passage. On SQuAD the mix holds the answer ten points more often than the cosine alone.
     """
     overlaps = np.array([word_overlap(question, sentence) for sentence in sentences], dtype=np.float32)
-    return np.asarray((np.clip(cosines, 0, 1) + overlaps + passage_score) / 3, dtype=np.float32)
+    return np.asarray((np.clip(rounded(cosines), 0, 1) + overlaps + passage_score) / 3, dtype=np.float32)
 
 
 def jaccard(first: str, second: str) -> float:
