@@ -29,4 +29,4 @@ def rounded(cosines: Vector) -> NDArray[np.float64]:
     rounding, passages that are equal would change places; with it they tie, and ties go by their ids. What five decimals can't tell apart is
     equally near.
     """
-    return np.round(np.asarray(cosines, np.float64), _COSINE_DIGITS)
+    return cosines.astype(np.float64).round(_COSINE_DIGITS)
