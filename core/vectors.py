@@ -22,11 +22,11 @@ def unpack(text: str) -> Vector:
     return np.frombuffer(base64.b64decode(text), dtype="<f4")
 
 
-def rounded(cosines: Vector) -> NDArray[np.float64]:
-    """Cosines, float `[n]`, to five decimals: every cosine goes through here before passages or sentences are ordered by it.
+def rounded(cosine: float) -> float:
+    """A cosine to five decimals: every one goes through here before passages or sentences are ordered by it.
 
     The same two texts have a cosine that differs by some 1e-7 with the library that adds it up and, where a GPU embeds, with the batch. Without
     rounding, passages that are equal would change places; with it they tie, and ties go by their ids. What five decimals can't tell apart is
     equally near.
     """
-    return cosines.astype(np.float64).round(_COSINE_DIGITS)
+    return round(cosine, _COSINE_DIGITS)

@@ -18,8 +18,9 @@ def relevance(question: str, sentences: Sequence[str], cosines: Vector, passage_
     """How well each sentence answers, float32 `[n]` in about [0, 1]: the mean of its cosine with the question, the share of the question's
     words it holds, and the score of its passage. On SQuAD the mix holds the answer ten points more often than the cosine alone.
     """
+    close = [rounded(float(cosine)) for cosine in cosines]
     overlaps = np.array([word_overlap(question, sentence) for sentence in sentences], dtype=np.float32)
-    return np.asarray((np.clip(rounded(cosines), 0, 1) + overlaps + passage_score) / 3, dtype=np.float32)
+    return np.asarray((np.clip(close, 0, 1) + overlaps + passage_score) / 3, dtype=np.float32)
 
 
 def jaccard(first: str, second: str) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.errors import StoreCorrupt
 from core.schemas import ChannelScores, Passage
-from core.vectors import Vector, rounded
+from core.vectors import Vector
 from services.retriever import checksums, documents
 from services.retriever.schema import ChunkIds
 from services.retriever.scope import Scope
@@ -87,7 +87,7 @@ def cosines(connection: sqlite3.Connection, ids: Sequence[int], vector: Vector) 
     if not rows:
         return {}
     found, vectors = _matrix(rows, vector.size)
-    return dict(zip(found.tolist(), rounded(vectors @ vector).tolist(), strict=True))
+    return dict(zip(found.tolist(), (vectors @ vector).tolist(), strict=True))
 
 
 def stored_vectors(connection: sqlite3.Connection, dim: int, ids: ChunkIds | None = None) -> Iterator[tuple[ChunkIds, Vector]]:

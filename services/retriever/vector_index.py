@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 
 from core.settings import RetrieverSettings
-from core.vectors import Vector, rounded
+from core.vectors import Vector
 from services.retriever.base import ReadVectors, open_base
 from services.retriever.read_write_lock import ReadWriteLock
 from services.retriever.schema import ChunkIds
@@ -115,7 +115,7 @@ class VectorIndex:
             found = [segment.search(query, k, members) for segment in (self._base, self._recent)]
         ids, cosines = (np.concatenate(parts) for parts in zip(*found, strict=True))
         best = np.argsort(-cosines, kind="stable")[:k]
-        return dict(zip(ids[best].tolist(), rounded(cosines[best]).tolist(), strict=True))
+        return dict(zip(ids[best].tolist(), cosines[best].tolist(), strict=True))
 
     def adopt(self, file: SnapshotFile) -> bool:
         """Put the base that `build_base` has written in the place of the present one; False where it can't be used and nothing changes.
