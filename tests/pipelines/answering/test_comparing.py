@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.schemas import Answer, Citation, Conditions, Difference, GeneratorInfo, Passage
@@ -124,6 +124,7 @@ def test_another_outcome_is_told_and_makes_it_another_answer(name: str, value: o
 _numbers = st.lists(st.integers(1, 9), max_size=6, unique=True).map(tuple)
 
 
+@settings(deadline=None)
 @given(_numbers, _numbers)
 def test_what_one_way_is_gained_the_other_way_is_lost(one: tuple[int, ...], other: tuple[int, ...]) -> None:
     there, back = differences(_answer(one), _answer(other)), differences(_answer(other), _answer(one))
