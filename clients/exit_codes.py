@@ -24,5 +24,7 @@ class ExitCode(IntEnum):
     """the store has faults"""
     BAD_EVALUATION = 8
     """the question set or the baseline of `eval` is broken"""
+    DIFFERENT = 9
+    """the replayed answer is not the recorded one"""
     INTERRUPTED = 130
     """stopped with Ctrl-C"""

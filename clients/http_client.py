@@ -17,6 +17,7 @@ from core.schemas import (
     MAX_PAGE_SIZE,
     AddResponse,
     Answer,
+    AnswerRecord,
     AnswerRequest,
     Collection,
     CollectionDeleted,
@@ -33,6 +34,7 @@ from core.schemas import (
     JobPage,
     JobState,
     ReindexStatus,
+    Replay,
     SearchRequest,
     SearchResponse,
     ServiceStatus,
@@ -78,6 +80,14 @@ class EkibenClient:
     def search(self, request: SearchRequest) -> SearchResponse:
         """Find passages."""
         return self._connection.call(SearchResponse, requesting("POST", "/v1/search", request))
+
+    def record(self, answer_id: str) -> AnswerRecord:
+        """A recorded answer with its request."""
+        return self._connection.call(AnswerRecord, requesting("GET", f"/v1/answers/{_segment(answer_id)}"))
+
+    def replay(self, answer_id: str) -> Replay:
+        """Ask a recorded request again; tells what is different."""
+        return self._connection.call(Replay, requesting("POST", f"/v1/answers/{_segment(answer_id)}/replay", {}))
 
     # -- documents ----------------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ def render_answer(answer: Answer) -> str:
         lines += ["", "Nearest passages:", render_passages(answer.passages[:3])]
     lines += ["", *(_render_citation(number, citation) for number, citation in enumerate(answer.citations, 1))] if answer.citations else []
     confidence = "unknown" if answer.confidence is None else f"{answer.confidence:.2f}"
-    lines += ["", f"confidence {confidence}, {answer.timings_ms.get('total', 0):.0f} ms"]
+    lines += ["", f"confidence {confidence}, {answer.timings_ms.get('total', 0):.0f} ms, {answer.id}"]
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from core.errors import AddressInUse, InvalidSettings
-from core.settings import PREFIX, JobsSettings, Settings, load_settings
+from core.settings import PREFIX, JobsSettings, RecordsSettings, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 GATEWAY = "services.gateway.service:Gateway"
@@ -16,20 +16,18 @@ _KEEP_ALIVE_S = 75
 def serve(flags: dict[str, dict[str, object]]) -> None:
     """Run until SIGTERM or Ctrl-C. `flags` are settings by section, given on the command line.
 
-    Raises StartupError, before anything is started, where the settings are not valid, the address is taken, or the store or the jobs
-    are in use.
+    Raises StartupError, before anything is started, where the settings are not valid, the address is taken, or the store, the jobs or
+    the records are in use.
     """
     settings = load_settings(flags)
-    data_dir, jobs_dir = (folder.expanduser().resolve() for folder in (settings.retriever.data_dir, settings.jobs.data_dir))
-    flags = {
-        **flags,
-        "retriever": {**flags.get("retriever", {}), "data_dir": data_dir},
-        "jobs": {**flags.get("jobs", {}), "data_dir": jobs_dir},
-    }
+    folders = {name: getattr(settings, name).data_dir.expanduser().resolve() for name in ("retriever", "jobs", "records")}
+    data_dir = folders["retriever"]
+    flags = {**flags, **{name: {**flags.get(name, {}), "data_dir": folder} for name, folder in folders.items()}}
     _check_address(settings)
     if settings.retriever.url is None:
         _check_store(data_dir)
-    _check_jobs(settings.jobs.model_copy(update={"data_dir": jobs_dir}))
+    _check_jobs(settings.jobs.model_copy(update={"data_dir": folders["jobs"]}))
+    _check_records(settings.records.model_copy(update={"data_dir": folders["records"]}))
     # The services run in processes of their own and read the flags from their environment.
     for section, values in flags.items():
         for key, value in values.items():
@@ -65,6 +63,13 @@ def _check_jobs(limits: JobsSettings) -> None:
     from services.gateway.jobs.queue import JobQueue  # noqa: PLC0415 - only a server needs it
 
     JobQueue.open(limits).close()
+
+
+def _check_records(limits: RecordsSettings) -> None:
+    from services.gateway.records.book import RecordBook  # noqa: PLC0415 - only a server needs it
+
+    if limits.keep:
+        RecordBook.open(limits).close()
 
 
 def _run(settings: Settings, data_dir: Path) -> None:

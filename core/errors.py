@@ -6,7 +6,8 @@ EkibenError
 │   ├── NotFound                 404   not_found
 │   │   ├── DocumentNotFound     404   document_not_found
 │   │   ├── CollectionNotFound   404   collection_not_found
-│   │   └── JobNotFound          404   job_not_found
+│   │   ├── JobNotFound          404   job_not_found
+│   │   └── AnswerNotFound       404   answer_not_found
 │   ├── MethodNotAllowed         405   method_not_allowed
 │   ├── IndexMismatch            409   index_mismatch
 │   ├── CollectionConflict       409   collection_conflict
@@ -117,6 +118,12 @@ class JobNotFound(NotFound):
     """There is no job with this id; finished ones are forgotten after `jobs.keep_days`."""
 
     code = "job_not_found"
+
+
+class AnswerNotFound(NotFound):
+    """There is no record of this answer; older ones are forgotten, see the settings under `records`."""
+
+    code = "answer_not_found"
 
 
 class MethodNotAllowed(RequestError):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from core.errors import InvalidSettings
+from core.schemas.fields import Setting
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 BASE_FILE = CONFIGS / "base.yaml"
@@ -130,6 +131,14 @@ class JobsSettings(Section):
     sync_chars: Annotated[int, Field(ge=0)]
 
 
+class RecordsSettings(Section):
+    """What is kept of answers, to be shown and asked again."""
+
+    data_dir: Path
+    keep: Annotated[int, Field(ge=0, le=10_000_000)]
+    keep_days: Annotated[float, Field(gt=0, le=36_500)]
+
+
 class ModelsSettings(Section):
     """Where models come from."""
 
@@ -148,6 +157,18 @@ class RuntimeSettings(Section):
 
     batch_wait_cap_ms: Annotated[float, Field(ge=0, le=1_000)]
     probe_timeout_s: Seconds
+
+
+# Where a service runs, how it gathers batches and how long it waits: an answer that is not degraded doesn't depend on it.
+_SHAPES_NO_ANSWER = frozenset(
+    {"url", "data_dir", "compact_after", "device", "dtype", "threads", "backend", "model", "max_batch_items", "max_batch_tokens"}
+)
+
+
+def shaping(name: str, section: Section) -> dict[str, Setting]:
+    """The settings of the section `name` that shape answers, by `section.key`; what a model is stands in its own description."""
+    chosen = {key: value for key, value in section if key not in _SHAPES_NO_ANSWER and not key.endswith("timeout_s")}
+    return {f"{name}.{key}": value for key, value in chosen.items() if isinstance(value, Setting)}
 
 
 class _YamlFile(PydanticBaseSettingsSource):
@@ -184,6 +205,7 @@ class Settings(BaseSettings):
     answering: AnsweringSettings
     ingestion: IngestionSettings
     jobs: JobsSettings
+    records: RecordsSettings
     models: ModelsSettings
     logging: LoggingSettings
     runtime: RuntimeSettings

@@ -86,7 +86,7 @@ def running(
     """`python` with `arguments`, whose server listens on `port`. It is being started when this yields; output goes to a file in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     quiet = {"BENTOML_DO_NOT_TRACK": "true", "HF_HUB_OFFLINE": "1", "BENTOML_HOME": str(folder / "bentoml")}
-    quiet["EKIBEN_JOBS__DATA_DIR"] = str(folder / "jobs")
+    quiet |= {"EKIBEN_JOBS__DATA_DIR": str(folder / "jobs"), "EKIBEN_RECORDS__DATA_DIR": str(folder / "records")}
 
     def limit() -> None:
         if max_file_bytes is not None:

@@ -27,8 +27,9 @@ def serve(
     from clients.serving import serve as run  # noqa: PLC0415
 
     options.use_config(config)
-    jobs = None if data is None else data / "jobs"
-    run(_flags(gateway={"host": host, "port": port}, retriever={"data_dir": data}, jobs={"data_dir": jobs}))
+    jobs, records = (None, None) if data is None else (data / "jobs", data / "records")
+    folders = {"retriever": {"data_dir": data}, "jobs": {"data_dir": jobs}, "records": {"data_dir": records}}
+    run(_flags(gateway={"host": host, "port": port}, **folders))
 
 
 def demo(

@@ -4,7 +4,7 @@ All are frozen. Models that a client sends forbid unknown fields and don't coerc
 the document's stored text, `end` exclusive: `document.text[start:end] == quote`.
 """
 
-from core.schemas.answers import Answer, AnswerDebug, AnswerRequest, Citation, Summary
+from core.schemas.answers import Answer, AnswerDebug, AnswerRequest, Citation, Conditions, Summary
 from core.schemas.collections import Collection, CollectionChange, CollectionDeleted, CollectionList, CollectionRef, CollectionSettings
 from core.schemas.documents import (
     AddRequest,
@@ -44,10 +44,21 @@ from core.schemas.fields import (
     Mode,
     Question,
     Scalar,
+    Setting,
     TopK,
 )
 from core.schemas.generation import BatchStats, GenerationItem, GenerationResult, GeneratorInfo, Sentence, Source, Span
 from core.schemas.jobs import MAX_JOB_ERRORS, DocumentCounts, Job, JobPage, JobState, ListJobsRequest
+from core.schemas.records import (
+    AnswerRecord,
+    CitationDifference,
+    ConditionDifference,
+    Difference,
+    OutcomeDifference,
+    PassageDifference,
+    Replay,
+    SentenceDifference,
+)
 from core.schemas.reranking import RerankerInfo, RerankItem, RerankResult
 from core.schemas.retrieval import ChannelScores, Filter, Filters, Passage, Range, RetrievalOptions, SearchRequest, SearchResponse
 from core.schemas.status import Compaction, ReindexStatus, ServiceStatus, StoreStatus
@@ -67,12 +78,14 @@ __all__ = [
     "AddResponse",
     "Answer",
     "AnswerDebug",
+    "AnswerRecord",
     "AnswerRequest",
     "BatchStats",
     "Block",
     "ChannelScores",
     "Chunk",
     "Citation",
+    "CitationDifference",
     "Collection",
     "CollectionChange",
     "CollectionDeleted",
@@ -81,7 +94,10 @@ __all__ = [
     "CollectionRef",
     "CollectionSettings",
     "Compaction",
+    "ConditionDifference",
+    "Conditions",
     "DeleteResponse",
+    "Difference",
     "Document",
     "DocumentCounts",
     "DocumentPage",
@@ -109,10 +125,13 @@ __all__ = [
     "ListRequest",
     "MetadataKey",
     "Mode",
+    "OutcomeDifference",
     "Passage",
+    "PassageDifference",
     "Question",
     "Range",
     "ReindexStatus",
+    "Replay",
     "RerankItem",
     "RerankResult",
     "RerankerInfo",
@@ -121,7 +140,9 @@ __all__ = [
     "SearchRequest",
     "SearchResponse",
     "Sentence",
+    "SentenceDifference",
     "ServiceStatus",
+    "Setting",
     "Source",
     "Span",
     "SplitDocument",

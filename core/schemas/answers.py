@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import StrictBool
 
 from core.errors import ErrorInfo
-from core.schemas.fields import Frozen, Question
-from core.schemas.generation import BatchStats
+from core.schemas.fields import Frozen, Question, Setting
+from core.schemas.generation import BatchStats, GeneratorInfo
 from core.schemas.retrieval import Passage, RetrievalOptions
 
 
@@ -54,14 +54,31 @@ class AnswerDebug(Frozen):
     evidence: dict[str, float] | None = None
 
 
+class Conditions(Frozen):
+    """What an answer was made with: the same question under the same conditions has the same answer.
+
+    `version` is Ekiben's; `encoder` the fingerprint of what embedded the question, None where nothing did; `generator` None where no passage
+    was read; `settings` are those that shape an answer, by their full names.
+    """
+
+    version: str = ""
+    index_version: int = 0
+    encoder: str | None = None
+    generator: GeneratorInfo | None = None
+    settings: dict[str, Setting] = {}
+
+
 class Answer(Frozen):
     """A cited answer. `confidence` is the calibrated probability that the documents answer the question (`pipelines.answering.calibration`); None
     where nothing was found or embedded.
+
+    `sentences` are those of `answer`, as citations count them; none where it abstains.
     """
 
     id: str
     question: str
     answer: str
+    sentences: tuple[str, ...] = ()
     abstained: bool
     confidence: float | None
     degraded: bool
@@ -70,4 +87,5 @@ class Answer(Frozen):
     passages: tuple[Passage, ...]
     summaries: tuple[Summary, ...]
     timings_ms: dict[str, float]
+    conditions: Conditions = Conditions()
     debug: AnswerDebug | None = None

@@ -17,6 +17,8 @@ DEFAULT_COLLECTION = "default"
 Mode = Literal["dense", "lexical", "hybrid"]
 Scalar = StrictBool | StrictInt | StrictFloat | Annotated[StrictStr, StringConstraints(max_length=4_000)]
 
+Setting = bool | int | float | str | None
+
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
 CollectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 MetadataKey = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f\"]{1,128}$")]

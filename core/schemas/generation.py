@@ -1,7 +1,7 @@
 """Work for the generator, and its results."""
 
 from core.errors import ErrorInfo
-from core.schemas.fields import Frozen
+from core.schemas.fields import Frozen, Setting
 
 
 class Span(Frozen):
@@ -53,22 +53,33 @@ class BatchStats(Frozen):
     compute_ms: float
 
 
+class GeneratorInfo(Frozen):
+    """What the running generator is. `encoder` is the fingerprint of the encoder that a backend compares sentences with, None before the first.
+
+    `settings` are those that shape what it writes, by their full names.
+    """
+
+    backend: str
+    model: str
+    device: str
+    dtype: str = ""
+    weights_sha256: str = ""
+    encoder: str | None = None
+    settings: dict[str, Setting] = {}
+
+
 class GenerationResult(Frozen):
-    """Sentences in reading order, or the error of this item alone. No sentences: the sources say nothing about the question."""
+    """Sentences in reading order, or the error of this item alone. No sentences: the sources say nothing about the question.
+
+    `generator` is what made them.
+    """
 
     sentences: tuple[Sentence, ...] = ()
     error: ErrorInfo | None = None
     batch: BatchStats | None = None
+    generator: GeneratorInfo | None = None
 
     @property
     def text(self) -> str:
         """The sentences as one text."""
         return " ".join(sentence.text for sentence in self.sentences)
-
-
-class GeneratorInfo(Frozen):
-    """What the running generator is."""
-
-    backend: str
-    model: str
-    device: str

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from core.schemas.fields import DEFAULT_COLLECTION, DEFAULT_TOP_K, CollectionName, Frozen, MetadataKey, Mode, Question, Scalar, TopK
+from core.schemas.fields import DEFAULT_COLLECTION, DEFAULT_TOP_K, CollectionName, Frozen, MetadataKey, Mode, Question, Scalar, Setting, TopK
 
 
 class Range(Frozen):
@@ -75,6 +75,7 @@ class SearchResponse(Frozen):
     """Passages, best first. `degraded` is true where a channel or the reranker could not be asked; `notes` says which.
 
     `rarity` holds the stems of the query's content words with their inverse document frequency over the chunks of the store, above 0.
+    `encoder` is the fingerprint of what embedded the query, None where nothing did; `settings` are those that shape the ranking, by full name.
     """
 
     passages: tuple[Passage, ...]
@@ -82,4 +83,6 @@ class SearchResponse(Frozen):
     notes: tuple[str, ...] = ()
     index_version: int = 0
     rarity: dict[str, float] = {}
+    encoder: str | None = None
+    settings: dict[str, Setting] = {}
     timings_ms: dict[str, float] = {}

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.errors import DeadlineExceeded, EkibenError, ErrorInfo
 from core.ports import Generates, Searches
@@ -11,18 +11,21 @@ from core.schemas import (
     Answer,
     AnswerDebug,
     AnswerRequest,
+    Conditions,
     GenerationItem,
     GenerationResult,
     Passage,
     SearchRequest,
     SearchResponse,
     Sentence,
+    Setting,
     Source,
     Span,
     Summary,
 )
-from core.settings import AnsweringSettings
+from core.settings import AnsweringSettings, shaping
 from core.telemetry import ANSWERS, STAGE_SECONDS, request_id
+from core.version import VERSION
 from pipelines.answering.calibration import Calibration
 from pipelines.answering.citations import borne_out, cite
 from pipelines.answering.evidence import Evidence, evidence
@@ -40,6 +43,7 @@ class AnswerQuestion:
         self._limits = limits
         self._calibration = calibration
         self._threshold = calibration.threshold if limits.min_confidence is None else limits.min_confidence
+        self._settings = {**shaping("answering", limits), "answering.calibration": calibration.digest()}
 
     async def __call__(self, request: AnswerRequest) -> Answer:
         """The answer to `request`. A summary that is late or fails is left out and noted (`degraded`); a failed retrieval is raised.
@@ -53,7 +57,7 @@ class AnswerQuestion:
         stages.done("retrieve")
         passages = found.passages
         if not passages:
-            return _answer(request, found, [], (), stages)
+            return _answer(request, found, [], (), stages, self._settings)
         results = await asyncio.gather(*(self._summarize(found, request.question, passage) for passage in passages))
         stages.done("summarize")
         notes = [_note(passage, result.error) for passage, result in zip(passages, results, strict=True) if result.error]
@@ -67,7 +71,7 @@ class AnswerQuestion:
         confidence = None if signals is None else self._calibration.confidence(signals)
         if confidence is not None and confidence < self._threshold:
             sentences = []
-        return _answer(request, found, results, sentences, stages, [*notes, *late], confidence, signals)
+        return _answer(request, found, results, sentences, stages, self._settings, [*notes, *late], confidence, signals)
 
     async def _retrieve(self, request: AnswerRequest) -> SearchResponse:
         search = SearchRequest(
@@ -172,6 +176,7 @@ def _answer(
     summaries: Sequence[GenerationResult],
     sentences: Sequence[Sentence],
     stages: _Stages,
+    settings: Mapping[str, Setting],
     notes: Sequence[str] = (),
     confidence: float | None = None,
     signals: Evidence | None = None,
@@ -184,6 +189,7 @@ def _answer(
         id=f"ans_{uuid.uuid4().hex}",
         question=request.question,
         answer=_abstention(summaries) if abstained else " ".join(sentence.text for sentence in sentences),
+        sentences=tuple(sentence.text for sentence in sentences),
         abstained=abstained,
         confidence=confidence,
         degraded=degraded,
@@ -195,12 +201,24 @@ def _answer(
             for passage, result in zip(found.passages, summaries, strict=False)
         ),
         timings_ms=stages.total(),
+        conditions=_conditions(found, summaries, settings),
         debug=_debug(found, summaries, signals) if request.debug else None,
     )
 
 
 def _abstention(summaries: Sequence[GenerationResult]) -> str:
     return NOT_READ if summaries and all(result.error for result in summaries) else NOT_FOUND
+
+
+def _conditions(found: SearchResponse, summaries: Sequence[GenerationResult], settings: Mapping[str, Setting]) -> Conditions:
+    generator = next((result.generator for result in summaries if result.generator), None)
+    return Conditions(
+        version=VERSION,
+        index_version=found.index_version,
+        encoder=found.encoder,
+        generator=generator,
+        settings={**found.settings, **settings},
+    )
 
 
 def _debug(found: SearchResponse, summaries: Sequence[GenerationResult], signals: Evidence | None) -> AnswerDebug:

@@ -1,5 +1,6 @@
 """From the signals of an answer to the probability that the documents answer the question, and the threshold below which nothing is answered."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,6 +53,10 @@ class Calibration(BaseModel):
     def confidence(self, evidence: Evidence) -> float:
         """The probability that the question is answered, to four decimals."""
         return round(self.about.probability(evidence) * self.says.probability(evidence), _CONFIDENCE_DIGITS)
+
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of what was fitted."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 def read_calibration(path: Path) -> Calibration:

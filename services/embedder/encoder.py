@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 from core.schemas import EmbedItem, EncoderInfo
 from core.vectors import Vector
 from services.model_source import weights_sha256
-from services.packing import pack_by_tokens
+from services.packing import pack_by_length, pack_by_tokens
 
 
 class Embedded(NamedTuple):
@@ -109,16 +109,22 @@ class SentenceEncoder:
     def _forward(self, windows: Sequence[list[int]]) -> tuple[Vector, BatchCost]:
         vectors = np.empty((len(windows), self.info.dim), dtype=np.float32)
         padded = 0
-        for group in pack_by_tokens([len(ids) for ids in windows], self._max_batch_tokens):
-            features = self._features([windows[index] for index in group])
+        for length, group in self._packed([len(ids) for ids in windows]):
+            features = self._features([windows[index] for index in group], length)
             padded += features["input_ids"].numel()
             output = self._model(features)["sentence_embedding"]
             vectors[group] = torch.nn.functional.normalize(output.float(), dim=1).cpu().numpy()
         return vectors, BatchCost(tokens=sum(map(len, windows)), padded_tokens=padded)
 
-    def _features(self, rows: Sequence[list[int]]) -> dict[str, Any]:
-        longest = max(map(len, rows))
-        ids = torch.full((len(rows), longest), self._pad_id, dtype=torch.long)
+    def _packed(self, lengths: Sequence[int]) -> list[tuple[int, list[int]]]:
+        """Which windows share a forward pass, and the length they are padded to."""
+        if self._device == "cpu":
+            return pack_by_length(lengths, self._max_batch_tokens, self._window)
+        # A GPU chooses its kernels by the number of rows: no padding makes it repeat itself, and each group costs it a launch of every layer.
+        return [(max(lengths[index] for index in group), group) for group in pack_by_tokens(lengths, self._max_batch_tokens)]
+
+    def _features(self, rows: Sequence[list[int]], length: int) -> dict[str, Any]:
+        ids = torch.full((len(rows), length), self._pad_id, dtype=torch.long)
         mask = torch.zeros_like(ids)
         for row, tokens in enumerate(rows):
             ids[row, : len(tokens)] = torch.tensor(tokens)

@@ -1,4 +1,4 @@
-"""The routes that BentoML's POST-only methods can't express, as one Starlette app beside them. The jobs run while it does."""
+"""The routes that BentoML's POST-only methods can't express, as one Starlette app beside them. The jobs and the records run while it does."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from core.settings import Settings
+from pipelines.answering.answer import AnswerQuestion
 from pipelines.ingestion.ingest import IngestDocuments
 from services.gateway.collections import CollectionsApi
 from services.gateway.documents import DocumentsApi
@@ -17,19 +18,30 @@ from services.gateway.jobs.runner import Jobs
 from services.gateway.maintenance import MaintenanceApi
 from services.gateway.openapi import docs_page, docs_script, openapi_document
 from services.gateway.parts import GeneratorPart, RetrieverPart
+from services.gateway.records.api import AnswersApi
+from services.gateway.records.recorder import Recorder
 
 
-def gateway_app(retriever: RetrieverPart, generator: GeneratorPart, ingest: IngestDocuments, jobs: Jobs, settings: Settings) -> Starlette:
+def gateway_app(
+    retriever: RetrieverPart,
+    generator: GeneratorPart,
+    ingest: IngestDocuments,
+    jobs: Jobs,
+    answer: AnswerQuestion,
+    records: Recorder,
+    settings: Settings,
+) -> Starlette:
     """The app. Its lifespan begins when the service is there, and ends before the service does."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with jobs.running():
+        async with jobs.running(), records.running():
             yield
 
     routes = [
         *DocumentsApi(retriever, ingest, jobs, settings.jobs).routes(),
         *JobsApi(jobs).routes(),
+        *AnswersApi(records, answer).routes(),
         *CollectionsApi(retriever).routes(),
         *MaintenanceApi(retriever, generator, settings.runtime.probe_timeout_s).routes(),
         Route("/openapi.json", _openapi),

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, Response
 
 from core.errors import (
+    AnswerNotFound,
     CollectionConflict,
     CollectionNotFound,
     DeadlineExceeded,
@@ -27,12 +28,14 @@ from core.errors import (
     QueueFull,
     ReindexConflict,
     StorageFull,
+    StoreCorrupt,
     UnsupportedMediaType,
 )
 from core.schemas import (
     AddRequest,
     AddResponse,
     Answer,
+    AnswerRecord,
     AnswerRequest,
     Collection,
     CollectionDeleted,
@@ -47,6 +50,7 @@ from core.schemas import (
     JobPage,
     JobState,
     ReindexStatus,
+    Replay,
     SearchRequest,
     SearchResponse,
     ServiceStatus,
@@ -76,6 +80,17 @@ class Operation:
 OPERATIONS = (
     Operation("post", "/v1/answer", "Answer a question, every sentence cited", Answer, AnswerRequest, errors=(IndexMismatch,)),
     Operation("post", "/v1/search", "Find passages", SearchResponse, SearchRequest, errors=(IndexMismatch,)),
+    Operation(
+        "get", "/v1/answers/{answer_id}", "Get a recorded answer", AnswerRecord, parameters=("answer_id",), errors=(AnswerNotFound, StoreCorrupt)
+    ),
+    Operation(
+        "post",
+        "/v1/answers/{answer_id}/replay",
+        "Answer a recorded request again and tell what is different",
+        Replay,
+        parameters=("answer_id",),
+        errors=(AnswerNotFound, CollectionNotFound, IndexMismatch, StoreCorrupt, UnsupportedMediaType),
+    ),
     Operation(
         "post",
         "/v1/documents",
@@ -146,6 +161,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "collection": {"in": "query", "schema": {"type": "string"}},
     "state": {"in": "query", "schema": {"type": "string", "enum": list(get_args(JobState))}},
     "job_id": {"in": "path", "required": True, "schema": {"type": "string"}, "description": "Id of a job"},
+    "answer_id": {"in": "path", "required": True, "schema": {"type": "string"}, "description": "Id of an answer"},
     "name": {"in": "path", "required": True, "schema": {"type": "string"}, "description": "Name of a collection"},
 }
 

@@ -17,12 +17,12 @@ from services.gateway.app import gateway_app
 from services.gateway.documents import DOCUMENTS_PATH
 from services.gateway.jobs.runner import Jobs
 from services.gateway.parts import GeneratorPart, RetrieverPart
+from services.gateway.records.recorder import Recorder
 from services.generator.service import Generator
 from services.retriever.service import Retriever
 
 _settings = settings()
 _config = _settings.gateway
-_calibration = read_calibration(in_configs(_settings.answering.calibration))
 # Ours answers first, in our words; BentoML's own timeout is the net below.
 _NET_S = 5
 
@@ -30,7 +30,9 @@ _retriever = RetrieverPart(lambda: bentoml.get_current_service().retriever, _set
 _generator = GeneratorPart(lambda: bentoml.get_current_service().generator, _settings.generator.timeout_s)
 _ingest = IngestDocuments(_retriever, _retriever, _settings.ingestion)
 _jobs = Jobs(_settings.jobs, _settings.ingestion, _ingest, IsolatedLoader(_settings.ingestion))
-_app = gateway_app(_retriever, _generator, _ingest, _jobs, _settings)
+_answer = AnswerQuestion(_retriever, _generator, _settings.answering, read_calibration(in_configs(_settings.answering.calibration)))
+_records = Recorder(_settings.records)
+_app = gateway_app(_retriever, _generator, _ingest, _jobs, _answer, _records, _settings)
 
 
 @bentoml.asgi_app(_app, path="/", name="documents")
@@ -43,13 +45,14 @@ class Gateway:
 
     def __init__(self) -> None:
         configure_logging(_settings.logging, "gateway")
-        self._answer = AnswerQuestion(_retriever, _generator, _settings.answering, _calibration)
 
     @bentoml.api(route="/v1/answer")
     @answers_errors
     async def answer(self, request: AnswerRequest, /) -> Answer:
         """Answer a question from the documents; every sentence is cited, every citation checked."""
-        return await self._answer(request)
+        answer = await _answer(request)
+        _records.keep(request, answer)
+        return answer
 
     @bentoml.api(route="/v1/search")
     @answers_errors

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from core.vectors import Vector
+from core.vectors import Vector, rounded
 from core.words import content_words, share, stems
 
 
@@ -12,8 +12,9 @@ def relevance(rarity: Mapping[str, float], sentences: Sequence[str], cosines: Ve
     """How well each sentence answers, float32 `[n]` in about [0, 1]: the mean of its cosine with the question, the share of the question's
     words it holds (stems, weighted by `rarity`), and the score of its passage. docs/evaluation.md has what each adds on SQuAD.
     """
+    close = [rounded(float(cosine)) for cosine in cosines]
     overlaps = np.array([share(rarity, stems(sentence)) for sentence in sentences], dtype=np.float32)
-    return np.asarray((np.clip(cosines, 0, 1) + overlaps + passage_score) / 3, dtype=np.float32)
+    return np.asarray((np.clip(close, 0, 1) + overlaps + passage_score) / 3, dtype=np.float32)
 
 
 def jaccard(first: str, second: str) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.errors import ModelUnavailable
 from core.schemas import BatchStats, EmbedItem, GenerationItem, GenerationResult, GeneratorInfo
-from core.settings import settings
+from core.settings import settings, shaping
 from core.telemetry import BATCH_ITEMS, BATCH_SECONDS, configure_logging
 from core.vectors import Vector, unpack
 from services.bentoml_runtime import answers_errors, call, cap_batch_wait, checked_batch, is_ready, service_config
@@ -20,6 +20,7 @@ from services.generator.isolation import Work, run_isolated
 
 _settings = settings()
 _config = _settings.generator
+_shaping = shaping("generator", _config)
 _batch = {"batchable": True, "max_batch_size": _config.max_batch_items, "max_latency_ms": int(_config.timeout_s * 1000)}
 
 log = logging.getLogger("ekiben.generator")
@@ -35,7 +36,8 @@ class Generator:
         configure_logging(_settings.logging, "generator")
         cap_batch_wait(_settings.runtime.batch_wait_cap_ms / 1000)
         self._backend: Backend = self._load_backend()
-        log.info("backend ready", extra=self._backend.info.model_dump())
+        self._encoder: str | None = None
+        log.info("backend ready", extra=self._backend.info.model_dump(exclude={"settings"}))
 
     def _load_backend(self) -> Backend:
         if _config.backend == "seq2seq":
@@ -46,25 +48,39 @@ class Generator:
 
     async def _embed(self, texts: Sequence[EmbedItem]) -> Vector:
         results = await call("the Embedder", self.embedder.to_async.embed, _config.timeout_s, list(texts))
+        self._encoder = results[0].fingerprint
         return np.stack([unpack(result.vector) for result in results])
 
     @bentoml.api(**_batch)
     @checked_batch
     async def summarize(self, items: list[GenerationItem]) -> list[GenerationResult]:
         """What the passage of each item says about its question."""
-        return await _measured("summarize", self._backend.summarize, items)
+        return await self._measured("summarize", self._backend.summarize, items)
 
     @bentoml.api(**_batch)
     @checked_batch
     async def compose(self, items: list[GenerationItem]) -> list[GenerationResult]:
         """An answer from the sources of each item."""
-        return await _measured("compose", self._backend.compose, items)
+        return await self._measured("compose", self._backend.compose, items)
 
     @bentoml.api
     @answers_errors
     async def describe(self) -> GeneratorInfo:
         """What the running backend is."""
-        return self._backend.info
+        return self._info
+
+    @property
+    def _info(self) -> GeneratorInfo:
+        return self._backend.info.model_copy(update={"encoder": self._encoder, "settings": _shaping})
+
+    async def _measured(self, operation: str, work: Work, items: list[GenerationItem]) -> list[GenerationResult]:
+        started = time.perf_counter()
+        results = await run_isolated(work, items)
+        elapsed = time.perf_counter() - started
+        BATCH_SECONDS.labels(service="generator", operation=operation).observe(elapsed)
+        BATCH_ITEMS.labels(service="generator", operation=operation).observe(len(items))
+        stats = BatchStats(items=len(items), compute_ms=round(elapsed * 1000, 2))
+        return [result.model_copy(update={"batch": stats, "generator": self._info}) for result in results]
 
     async def __is_ready__(self) -> bool:
         """Ready as soon as what the backend needs is."""
@@ -88,16 +104,6 @@ def _load_seq2seq() -> Backend:
         max_batch_tokens=_config.max_batch_tokens,
         max_new_tokens=_config.max_new_tokens,
     )
-
-
-async def _measured(operation: str, work: Work, items: list[GenerationItem]) -> list[GenerationResult]:
-    started = time.perf_counter()
-    results = await run_isolated(work, items)
-    elapsed = time.perf_counter() - started
-    BATCH_SECONDS.labels(service="generator", operation=operation).observe(elapsed)
-    BATCH_ITEMS.labels(service="generator", operation=operation).observe(len(items))
-    stats = BatchStats(items=len(items), compute_ms=round(elapsed * 1000, 2))
-    return [result.model_copy(update={"batch": stats}) for result in results]
 
 
 behind_border(Generator, _settings.gateway.max_body_bytes)

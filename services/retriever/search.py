@@ -10,7 +10,7 @@ from itertools import islice
 from core.errors import DependencyUnavailable
 from core.schemas import ChannelScores, Mode, Passage, SearchRequest
 from core.settings import RetrieverSettings
-from core.vectors import Vector
+from core.vectors import Vector, rounded
 from services.retriever import fusion, lexical, passages
 from services.retriever.fusion import Scores
 from services.retriever.passages import FoundChunk
@@ -39,6 +39,7 @@ class Search:
         with self._timed("fuse"):
             if self.vector is not None and mode != "dense":
                 dense = {**dense, **passages.cosines(self.snapshot, [chunk for chunk in words if chunk not in dense], self.vector)}
+            dense = {chunk: rounded(cosine) for chunk, cosine in dense.items()}
             scores = self._ranked(mode, dense, words)
             order = fusion.ranked(scores)
         with self._timed("fetch"):

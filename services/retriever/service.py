@@ -35,7 +35,7 @@ from core.schemas import (
     StoredDocument,
     StoreStatus,
 )
-from core.settings import settings
+from core.settings import settings, shaping
 from core.telemetry import DOCUMENTS, configure_logging
 from core.vectors import Vector, unpack
 from pipelines.ingestion.window import EncoderWindow
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _settings = settings()
 _config = _settings.retriever
+_shaping = shaping("retriever", _config)
 T = TypeVar("T")
 
 # One call of the Embedder: enough to fill its batches, few enough that little is lost with the process.
@@ -205,7 +206,8 @@ class Retriever:
         embedded = time.perf_counter()
         response = await asyncio.to_thread(self._engine.search, request, vector, encoder)
         timings = {"embed": round((embedded - started) * 1000, 2), **response.timings_ms}
-        return response.model_copy(update={"degraded": bool(notes), "notes": notes, "timings_ms": timings})
+        made_with = {"encoder": None if vector is None else encoder, "settings": _shaping}
+        return response.model_copy(update={"degraded": bool(notes), "notes": notes, "timings_ms": timings, **made_with})
 
     # -- collections and upkeep --------------------------------------------------------------------------------------------------
 

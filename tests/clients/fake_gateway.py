@@ -9,10 +9,12 @@ from urllib.parse import unquote
 import httpx
 from pydantic import BaseModel
 
-from core.errors import CollectionNotFound, DocumentNotFound, EkibenError, ErrorBody, ErrorInfo, JobNotFound
+from core.errors import AnswerNotFound, CollectionNotFound, DocumentNotFound, EkibenError, ErrorBody, ErrorInfo, JobNotFound
 from core.schemas import (
     AddResponse,
     Answer,
+    AnswerRecord,
+    AnswerRequest,
     ChannelScores,
     Citation,
     Collection,
@@ -30,11 +32,13 @@ from core.schemas import (
     JobPage,
     Passage,
     ReindexStatus,
+    Replay,
     SearchResponse,
     ServiceStatus,
     StoredDocument,
     StoreStatus,
 )
+from pipelines.answering.comparing import are_identical, differences
 
 PASSAGE = Passage(
     document_id="a.md",
@@ -63,6 +67,8 @@ ANSWER = Answer(
     timings_ms={"total": 12.0},
 )
 
+RECORD = AnswerRecord(id=ANSWER.id, created_at="2026-01-01", request=AnswerRequest(question="What?"), answer=ANSWER)
+
 
 def error_answer(error: EkibenError, headers: dict[str, str] | None = None) -> httpx.Response:
     """`error` as the gateway answers it."""
@@ -73,7 +79,7 @@ class FakeGateway:
     """Keeps documents. `failures` are answered or raised first, one a request, before anything works.
 
     A batch with more than `sync_chars` characters becomes a job, which is finished when it has been asked for `polls` times. What a reindexing
-    says of itself stands in `reindexing`, one state a question.
+    says of itself stands in `reindexing`, one state a question. A replay of the one recorded answer gives `replayed`.
     """
 
     def __init__(self, failures: Iterable[httpx.Response | Exception] = ()) -> None:
@@ -86,6 +92,7 @@ class FakeGateway:
         self.polls = 3
         self.jobs: dict[str, Job] = {}
         self.collections: dict[str, CollectionSettings] = {}
+        self.replayed = ANSWER
         self.reindexing: list[ReindexStatus | None] = []
         self._lock = threading.Lock()
 
@@ -121,6 +128,8 @@ class FakeGateway:
             ("POST", "/v1/documents"): self._add,
             ("GET", "/v1/documents"): self._list,
         }
+        if path.startswith("/v1/answers/"):
+            return lambda _: self._answer(path.removeprefix("/v1/answers/"))
         if path.startswith("/v1/jobs/"):
             return lambda _: self._job(path.removeprefix("/v1/jobs/"))
         if path.startswith("/v1/collections/"):
@@ -155,6 +164,13 @@ class FakeGateway:
         )
         self.jobs[job.id] = job
         return job.model_copy(update={"state": "queued", "items_done": 0, "documents": DocumentCounts(), "errors": ()})
+
+    def _answer(self, path: str) -> httpx.Response:
+        identifier, _, replaying = path.partition("/")
+        if identifier != RECORD.id:
+            return error_answer(AnswerNotFound(f"there is no record of answer {identifier!r}"))
+        found = differences(ANSWER, self.replayed)
+        return _ok(Replay(record=RECORD, answer=self.replayed, identical=are_identical(found), differences=found) if replaying else RECORD)
 
     def _job(self, path: str) -> httpx.Response:
         identifier, _, cancelling = path.partition("/")

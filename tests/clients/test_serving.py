@@ -31,6 +31,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Setti
     calls: list[tuple[Settings, Path]] = []
     monkeypatch.setattr(serving, "_run", lambda settings, data_dir: calls.append((settings, data_dir)))
     monkeypatch.setenv("EKIBEN_JOBS__DATA_DIR", str(tmp_path / "default-jobs"))
+    monkeypatch.setenv("EKIBEN_RECORDS__DATA_DIR", str(tmp_path / "default-records"))
     return calls
 
 

@@ -1,16 +1,23 @@
 """Four processes on four ports, wired by URLs in settings only, give the answers of one `ekiben serve`; and what happens when one dies."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 
 from clients.http_client import EkibenClient
 from core.schemas import Answer, AnswerRequest
-from tests.e2e.conftest import SAMPLE
+from pipelines.answering.comparing import differences
 from tests.servers import Server, command, service
+
+CLIENTS = 8
+WRITE_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -24,8 +31,29 @@ class Four:
 
 
 @pytest.fixture(scope="module")
-def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
+def requests(questions: list[dict]) -> list[AnswerRequest]:
+    """Every fourth question of the sample, in all modes."""
+    modes = ("hybrid", "hybrid", "dense", "lexical")
+    return [AnswerRequest(question=one["question"], mode=modes[number % 4], top_k=3) for number, one in enumerate(questions[::4])]
+
+
+@pytest.fixture(scope="module")
+def answers(server: Server, requests: list[AnswerRequest]) -> list[Answer]:
+    """What one `ekiben serve` answers to one question after the other."""
+    return _ask_one_by_one(server, requests)
+
+
+@pytest.fixture(scope="module")
+def four(server: Server, answers: list[Answer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
+    """Over a copy of the one server's store and records."""
     folder = tmp_path_factory.mktemp("four")
+    for arguments in (
+        ["backup", str(folder / "backup"), "--data", str(server.data)],
+        ["restore", str(folder / "backup"), "--data", str(folder / "data")],
+    ):
+        done = command(*arguments)
+        assert done.returncode == 0, done.stderr.decode()
+    _copy_records(server, answers, folder / "gateway")
     with ExitStack() as stack:
         verbose = {"EKIBEN_LOGGING__LEVEL": "DEBUG"}  # calls between services are logged at DEBUG
         embedder = stack.enter_context(service("embedder", folder, **verbose))
@@ -36,16 +64,39 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
         gateway = stack.enter_context(service("gateway", folder, **known))
         for one in (embedder, retriever, generator, gateway):
             one.wait_for("/readyz")
-        ingested = command("ingest", str(SAMPLE / "documents"), url=gateway.url)
-        assert ingested.returncode == 0, ingested.stderr.decode()
         yield Four(embedder, retriever, generator, gateway)
 
 
-def test_answers_are_those_of_one_process(four: Four, client: EkibenClient, questions: list[dict]):
-    with EkibenClient(four.gateway.url) as other:
-        for question in questions[::12]:
-            request = AnswerRequest(question=question["question"])
-            assert _content(other.answer(request)) == _content(client.answer(request))
+def test_answers_are_those_of_one_process_and_so_is_what_they_are_made_with(four: Four, answers: list[Answer]):
+    assert len(answers) > 30
+    with EkibenClient(four.gateway.url) as client:
+        for answer in answers:
+            replay = client.replay(answer.id)
+            assert (replay.record.answer, replay.differences, replay.identical) == (answer, (), True)
+            assert _scores(replay.answer) == _scores(answer)
+
+
+def test_answers_do_not_depend_on_what_else_is_asked_at_the_time(four: Four, server: Server, requests: list[AnswerRequest], answers: list[Answer]):
+    for url in (server.url, four.gateway.url):
+        _assert_same(answers, _ask_at_once(url, requests))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_two_hundred_answers_are_the_same_in_one_process_and_in_four_alone_and_at_once(four: Four, server: Server, questions: list[dict]):
+    requests = [AnswerRequest(question=one["question"]) for one in questions]
+    requests += [AnswerRequest(question=one["question"], top_k=8, mode="dense") for one in questions[:71]]
+    assert len(requests) == 200
+    answers = _ask_one_by_one(server, requests)
+    _assert_same(answers, _ask_one_by_one(four.gateway, requests))
+    for url in (server.url, four.gateway.url):
+        _assert_same(answers, _ask_at_once(url, requests))
+
+
+def test_a_replay_on_the_command_line_says_that_nothing_has_changed(four: Four, answers: list[Answer]):
+    done = command("replay", answers[0].id, url=four.gateway.url)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"the answer is identical\n")
 
 
 def test_request_id_reaches_every_service_that_works_on_it(four: Four):
@@ -84,11 +135,35 @@ def test_dead_generator_degrades_the_answer_and_dead_embedder_leaves_search_by_w
         assert not status.ready and len(status.problems) == 2
 
 
-def _content(answer: Answer) -> Answer:
-    """Without what differs between any two runs; cosines to six digits, because pickle keeps floats and the order of a batch's sums may differ."""
-    passages = tuple(
-        passage.model_copy(update={"score": round(passage.score, 5), "scores": (round(passage.scores.dense or 0, 5), passage.scores.lexical)})
-        for passage in answer.passages
-    )
-    confidence = round(answer.confidence or 0, 3)
-    return answer.model_copy(update={"id": "", "timings_ms": {}, "passages": passages, "confidence": confidence})
+def _ask_one_by_one(server: Server, requests: Sequence[AnswerRequest]) -> list[Answer]:
+    with EkibenClient(server.url) as client:
+        return [client.answer(request) for request in requests]
+
+
+def _ask_at_once(url: str, requests: Sequence[AnswerRequest]) -> list[Answer]:
+    with EkibenClient(url) as client, ThreadPoolExecutor(CLIENTS) as pool:
+        return list(pool.map(client.answer, requests))
+
+
+def _assert_same(expected: Sequence[Answer], answers: Sequence[Answer]) -> None:
+    for before, after in zip(expected, answers, strict=True):
+        assert differences(before, after) == ()
+        assert _scores(before) == _scores(after)
+
+
+def _scores(answer: Answer) -> list[tuple[float, float | None, float | None]]:
+    return [(passage.score, passage.scores.dense, passage.scores.lexical) for passage in answer.passages]
+
+
+def _copy_records(server: Server, answers: Sequence[Answer], folder: Path) -> None:
+    """The records of a running server, when they are written."""
+    (folder / "records").mkdir(parents=True)
+    end = time.monotonic() + WRITE_TIMEOUT_S
+    with (
+        closing(sqlite3.connect(server.folder / "records" / "records.db")) as source,
+        closing(sqlite3.connect(folder / "records" / "records.db")) as copy,
+    ):
+        while not source.execute("SELECT 1 FROM records WHERE id = ?", (answers[-1].id,)).fetchone():
+            assert time.monotonic() < end, "the answers were not recorded"
+            time.sleep(0.05)
+        source.backup(copy)

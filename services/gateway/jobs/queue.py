@@ -17,7 +17,7 @@ from core.settings import JobsSettings
 from services.clock import now
 from services.durable import sync_folder
 from services.folder_lock import hold
-from services.gateway.jobs.database import Database
+from services.gateway.jobs.database import open_database
 from services.gateway.jobs.spool import Spool
 
 ItemKind = Literal["file", "json"]
@@ -58,7 +58,7 @@ class JobQueue:
         self._limits = limits
         self._lock = lock
         self._spool = Spool(limits.data_dir / "spool")
-        self._database = Database(limits.data_dir / "jobs.db")
+        self._database = open_database(limits.data_dir / "jobs.db")
 
     @classmethod
     def open(cls, limits: JobsSettings) -> Self:

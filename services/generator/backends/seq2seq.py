@@ -13,6 +13,7 @@ from core.errors import InvalidRequest
 from core.schemas import GenerationItem, GenerationResult, GeneratorInfo, Sentence, Source, Span
 from core.words import content_words
 from services.generator.sentences import split_sentences
+from services.model_source import weights_sha256
 from services.packing import pack_by_tokens
 
 _SUMMARIZE = "Say what the text tells about the question.\n\nQuestion: {question}\n\nText: {text}\n\nSummary:"
@@ -31,7 +32,9 @@ class Seq2SeqBackend:
         self._device = device
         self._max_batch_tokens = max_batch_tokens
         self._max_new_tokens = max_new_tokens
-        self.info = GeneratorInfo(backend="seq2seq", model=name, device=device)
+        self.info = GeneratorInfo(
+            backend="seq2seq", model=name, device=device, dtype=str(dtype).removeprefix("torch."), weights_sha256=weights_sha256(folder)
+        )
         # One batch at a time is what a device is best at.
         self._thread = ThreadPoolExecutor(1, "seq2seq")
 

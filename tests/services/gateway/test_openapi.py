@@ -69,7 +69,7 @@ def test_every_error_that_is_listed_is_one_of_the_tree_with_its_status(method: s
 
 
 def test_every_route_of_documents_and_status_is_described_and_no_other() -> None:
-    routes = gateway_app(None, None, None, None, load_settings()).routes  # type: ignore[arg-type]
+    routes = gateway_app(None, None, None, None, None, None, load_settings()).routes  # type: ignore[arg-type]
     served = {(method.lower(), route.path.replace(":path", "")) for route in routes for method in route.methods if method != "HEAD"}  # type: ignore[attr-defined]
     described = {(method, path) for method, path, _ in _operations()}
     assert {one for one in served if one[1].startswith("/v1/")} == described - {("post", "/v1/answer"), ("post", "/v1/search")}
@@ -89,7 +89,7 @@ def test_the_docs_ask_no_third_party_for_anything(response: Response) -> None:
 
 
 async def test_the_pages_policy_allows_this_origin_only() -> None:
-    app = gateway_app(None, None, None, None, load_settings())  # type: ignore[arg-type]
+    app = gateway_app(None, None, None, None, None, None, load_settings())  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         page, script, document = [await client.get(path) for path in ("/docs", "/docs.js", "/openapi.json")]
     assert "default-src 'self'" in page.headers["content-security-policy"]
