@@ -12,6 +12,8 @@ from core.errors import EkibenError, Internal, InvalidSettings, NotReady, Storag
 # Where the disk runs out of space SQLite mostly says SQLITE_FULL; a quota, and a file that can't grow under a memory map, look like these.
 _NO_SPACE: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE})
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+# A damaged full-text index is reported as a plain error, and text that is none by Python's module, without a code.
+_DAMAGE_IN_WORDS: Final = ("fts5", "Could not decode to UTF-8")
 _UNUSABLE: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
 _PRIMARY_CODE: Final = 0xFF
 
@@ -43,8 +45,12 @@ class Place:
         primary = extended & _PRIMARY_CODE
         if primary == sqlite3.SQLITE_FULL or extended in _NO_SPACE:
             return StorageFull(f"no space left for {where} ({error}): free some space and try again")
-        if primary in _DAMAGE or "fts5" in str(error):  # a damaged full-text index is reported as a plain error
-            return StoreCorrupt(f"{where} is damaged ({error}): {self.way_out}")
+        if primary in _DAMAGE or any(words in str(error) for words in _DAMAGE_IN_WORDS):
+            return self.damaged(error)
         if opening and primary in _UNUSABLE:
             return InvalidSettings(f"{where} can't be opened for writing ({error}): check the folder ({self.setting}) and its owner")
         return Internal(f"SQLite: {type(error).__name__}: {error} ({self.what} in {self.folder})")
+
+    def damaged(self, finding: object) -> StoreCorrupt:
+        """The error that tells of a finding, and of the way out."""
+        return StoreCorrupt(f"the {self.what} in {self.folder} is damaged ({finding}): {self.way_out}")

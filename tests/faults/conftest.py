@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import tests.services.conftest  # noqa: F401 - loads BentoML past the warnings of its imports
 from tests.faults import shim
 from tests.servers import ROOT
 

@@ -1,8 +1,7 @@
 """Every file of the data folder, damaged in many ways: the damage is reported, repaired or harmless, and never a wrong answer."""
 
-import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,43 +11,16 @@ import pytest
 from core.errors import EkibenError, InternalError, StartupError
 from core.schemas import DocumentRef
 from services.retriever.engine import RetrievalEngine
+from tests.faults.damaging import damages
 from tests.faults.inspection import MODES, everywhere, held_versions
 from tests.faults.scenario import SCENARIO, Session, Step, all_versions, document, open_engine, word_of
 from tests.services.retriever.samples import asking, unit_vector
 
-Damage = Callable[[bytes, random.Random], bytes | None]
 Answers = dict[str, object]
 
 FEW = 6
 MANY = pytest.param(400, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])
 _WAY_OUT = ("restore", "repair", "ingest", "reindex", "upgrade", "another folder")
-
-
-def _flip_a_bit(content: bytes, random_: random.Random) -> bytes:
-    changed = bytearray(content)
-    changed[random_.randrange(len(content))] ^= 1 << random_.randrange(8)
-    return bytes(changed)
-
-
-def _cut(content: bytes, random_: random.Random) -> bytes:
-    return content[: random_.randrange(len(content))]
-
-
-def _lose_a_page(content: bytes, random_: random.Random) -> bytes:
-    start = random_.randrange(0, len(content), 4096)
-    return content[:start] + bytes(len(content[start : start + 4096])) + content[start + 4096 :]
-
-
-def _garble(content: bytes, random_: random.Random) -> bytes:
-    return random_.randbytes(len(content))
-
-
-def _delete(content: bytes, random_: random.Random) -> None:
-    return None
-
-
-ONCE: tuple[Damage, ...] = (_garble, _delete)
-OFTEN: tuple[Damage, ...] = (_flip_a_bit, _cut, _lose_a_page)
 
 
 @dataclass(frozen=True)
@@ -128,9 +100,8 @@ def _damaged(sound: Sound, name: str, content: bytes | None, target: Path) -> Pa
 
 def _damages(sound: Sound, times: int) -> Iterator[tuple[str, str, bytes | None]]:
     for number, file in enumerate(_files(sound)):
-        random_, content = random.Random(number), file.read_bytes()
-        for damage in (*ONCE, *(OFTEN * times if content else ())):
-            yield file.name, damage.__name__, damage(content, random_)
+        for damage, content in damages(file.read_bytes(), times, number):
+            yield file.name, damage, content
         for other in sound.other.glob(f"*{file.suffix}" if "-" in file.stem else file.name):
             yield file.name, f"replaced by {other.name} of another store", other.read_bytes()
 
