@@ -18,6 +18,13 @@ _UNUSABLE: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, 
 _PRIMARY_CODE: Final = 0xFF
 
 
+def damage(finding: str) -> sqlite3.DatabaseError:
+    """The error for damage that SQLite can't see, as it reports what it sees: to be raised where errors are translated."""
+    error = sqlite3.DatabaseError(finding)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
 @dataclass(frozen=True)
 class Place:
     """What a database holds, the folder it lies in, the setting that names the folder, and the way out where it is damaged."""

@@ -11,6 +11,7 @@ from typing import Final, Self
 from core.errors import InvalidSettings, NotReady
 from services.retriever.schema import SCHEMA, SCHEMA_VERSION
 from services.sqlite_errors import Place
+from services.sqlite_schema import require_schema
 
 BUSY_TIMEOUT_MS: Final = 5_000
 CACHE_KIB: Final = 16_384
@@ -143,6 +144,7 @@ class Database:
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         self._writer.execute("PRAGMA journal_mode = WAL")
+        require_schema(self._writer, SCHEMA)
 
 
 def place(data_dir: Path) -> Place:

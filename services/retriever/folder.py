@@ -43,7 +43,7 @@ class DataFolder:
 
     @classmethod
     def open(cls, path: Path, *, mending: bool = False) -> Self:
-        """Lock the folder, creating it where it is missing. `mending` takes one without a store that can be named.
+        """Lock the folder, creating it where it is missing. `mending` takes one without a store that can be named: its youngest, or `name_again`.
 
         Raises StoreLocked while another process (or another DataFolder of this one) holds it, InvalidSettings where it can't be used,
         StoreCorrupt where CURRENT is damaged or names a database that isn't there.
@@ -94,6 +94,21 @@ class DataFolder:
             write_durably(self.path / CURRENT_NAME, f"{database.name}\n".encode())
         self._name = database.name
 
+    def name_again(self) -> bool:
+        """Write CURRENT anew where it doesn't tell which database is the store; whether that was so.
+
+        The store is the database whose commits were acknowledged last, and where that is not known the youngest one that is whole. Raises
+        StoreCorrupt where there is none, StorageFull.
+        """
+        try:
+            self._name = current_name(self.path)
+            if not self.is_new:
+                return False
+        except StoreCorrupt:
+            pass
+        self.switch(self.path / _surviving_name(self.path))
+        return True
+
     def discard_unfinished(self) -> None:
         """Delete what is left of a first start that was cut short."""
         for path in databases(self.path):
@@ -112,10 +127,13 @@ class DataFolder:
         """Write down that the store has made `version` commits, which are on the disk."""
         note_commits(self.path, version, self._name)
 
-    def require_commits(self, version: int) -> None:
-        """Raise StoreCorrupt where the database holds `version` commits and more were acknowledged."""
+    def require_commits(self, version: int, *, of_any: bool = False) -> None:
+        """Raise StoreCorrupt where the database holds `version` commits and more were acknowledged.
+
+        `of_any`: whichever database they were made in. A store that takes another one's place goes on counting, and is noted a little later.
+        """
         noted = noted_commits(self.path)
-        if noted and noted.name == self._name and noted.commits > version:
+        if noted and (of_any or noted.name == self._name) and noted.commits > version:
             raise StoreCorrupt(
                 f"the store in {self.path} has lost {noted.commits - version} of {noted.commits} commits (its log is missing or damaged): restore a "
                 f"backup, or run `ekiben repair --data {self.path} --accept-loss` and ingest again"
@@ -123,7 +141,8 @@ class DataFolder:
 
     def accept_loss(self, version: int) -> None:
         """Forget that there were more than `version` commits."""
-        (self.path / COMMITTED_NAME).unlink(missing_ok=True)
+        with _disk_errors(self.path):
+            (self.path / COMMITTED_NAME).unlink(missing_ok=True)
         self.note_commit(version)
 
     def close(self) -> None:
@@ -160,12 +179,13 @@ def discard(database: Path) -> None:
         database.unlink(missing_ok=True)
 
 
-def name_current(folder: Path) -> Path:
-    """Write CURRENT anew, for the youngest database that is a whole store; raises StoreCorrupt where there is none."""
-    for path in reversed(list(databases(folder))):
-        if _is_whole(path):
-            write_durably(folder / CURRENT_NAME, f"{path.name}\n".encode())
-            return path
+def _surviving_name(folder: Path) -> str:
+    found = [path.name for path in databases(folder) if _is_whole(path)]
+    noted = noted_commits(folder)
+    if noted and noted.name in found:
+        return noted.name
+    if found:
+        return found[-1]
     raise StoreCorrupt(f"there is no whole store in {folder}: restore a backup with `ekiben restore BACKUP --data {folder}`")
 
 

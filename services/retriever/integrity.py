@@ -94,7 +94,10 @@ def faults_of_document(connection: sqlite3.Connection, number: int, collection: 
 
 
 def _of_chunks(connection: sqlite3.Connection, number: int, text: str) -> Iterator[str]:
-    rows = connection.execute("SELECT ordinal, start_char, end_char, page, headings, text, crc FROM chunks WHERE document = ?", (number,))
+    query = "SELECT ordinal, start_char, end_char, page, headings, text, crc FROM chunks WHERE document = ? ORDER BY ordinal"
+    rows = connection.execute(query, (number,)).fetchall()
+    if [row[0] for row in rows] != list(range(len(rows))):
+        yield f"has the chunks {[row[0] for row in rows]}: one is missing"
     for ordinal, start, end, page, headings, chunk_text, crc in rows:
         if not 0 <= start < end <= len(text):
             yield f"chunk {ordinal} is at {start} to {end}, outside of the text's {len(text)} characters"

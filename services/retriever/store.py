@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 import numpy as np
+from pydantic import ValidationError
 
 from core.errors import CollectionConflict, CollectionNotFound, DocumentNotFound, IndexMismatch
 from core.schemas import (
@@ -30,6 +31,7 @@ from services.retriever import collections, documents, integrity, staging
 from services.retriever.database import Database
 from services.retriever.schema import ChunkIds
 from services.retriever.snapshot import SnapshotRecord
+from services.sqlite_errors import damage
 
 _DELETED_AT_ONCE: Final = 100
 
@@ -294,7 +296,10 @@ class DocumentStore:
 
 def index_version(connection: sqlite3.Connection) -> int:
     """How many changes have been committed in the life of the store."""
-    return int(connection.execute("SELECT value FROM meta WHERE key = 'index_version'").fetchone()[0])
+    row = connection.execute("SELECT value FROM meta WHERE key = 'index_version'").fetchone()
+    if row is None or not isinstance(row[0], int):
+        raise damage(f"index_version is {row[0] if row else 'missing'}")
+    return row[0]
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> str | None:
@@ -326,7 +331,10 @@ def _count_change(connection: sqlite3.Connection) -> int:
 
 def _bound_encoder(connection: sqlite3.Connection) -> EncoderInfo | None:
     record = read_meta(connection, "encoder")
-    return EncoderInfo.model_validate_json(record) if record else None
+    try:
+        return EncoderInfo.model_validate_json(record) if record else None
+    except ValidationError as error:
+        raise damage("the record of its encoder can't be read") from error
 
 
 def _sizes(settings: CollectionSettings) -> tuple[int | None, int | None]:

@@ -12,7 +12,8 @@ from zlib import crc32
 
 from core.errors import InvalidSettings
 from services.committed import COMMITTED_NAME, note_commits, noted_commits
-from services.sqlite_errors import Place
+from services.sqlite_errors import Place, damage
+from services.sqlite_schema import require_schema
 
 _SCHEMA_VERSION: Final = 2
 _BUSY_TIMEOUT_MS: Final = 5_000
@@ -114,6 +115,7 @@ class Database:
         self._connection.executescript(f"BEGIN; {_SCHEMA} {first} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
 
     def _require_sound(self) -> None:
+        require_schema(self._connection, _SCHEMA)
         for (finding,) in self._connection.execute("PRAGMA integrity_check"):
             if finding != "ok":
                 raise self._place.damaged(finding)
@@ -186,7 +188,5 @@ def _checked_row(cursor: sqlite3.Cursor, values: tuple[object, ...]) -> sqlite3.
     row = sqlite3.Row(cursor, values)
     at = row.keys().index("crc") if "crc" in row.keys() else None  # noqa: SIM118 - a row is no dict
     if at is not None and checksum(values[:at]) != values[at]:
-        damage = sqlite3.DatabaseError("a row is not what was written")
-        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT  # as SQLite reports it of a page
-        raise damage
+        raise damage("a row is not what was written")
     return row

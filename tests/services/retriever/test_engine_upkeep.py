@@ -354,7 +354,7 @@ def test_what_can_not_be_salvaged_stays_in_the_store(tmp_path: Path, engine: Ret
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr("services.retriever.repairing.os.fsync", fail)
+        disk.setattr("services.durable.os.fsync", fail)
         with pytest.raises(StorageFull, match="salvaged-default"):
             list(repair_folder(tmp_path, accept_loss=False))
     assert verify_folder(retriever_settings(tmp_path)) == found
