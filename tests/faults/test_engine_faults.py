@@ -6,7 +6,7 @@ from tests.faults.conftest import Runs, StartCampaign
 
 pytestmark = pytest.mark.timeout(3_600)
 
-SOME = 0.03
+SOME = 0.025
 ALL = pytest.param(1.0, marks=pytest.mark.slow)
 A_THIRD = pytest.param(1 / 3, marks=pytest.mark.slow)
 A_FIFTH = pytest.param(0.2, marks=pytest.mark.slow)

@@ -303,7 +303,7 @@ def test_what_is_no_backup_is_refused_and_nothing_changes(tmp_path: Path, engine
 
 def _harm(data: Path, statement: str) -> None:
     connection = sqlite3.connect(data / "store-1.db", isolation_level=None)
-    connection.execute(statement)
+    connection.executescript(statement)
     connection.close()
 
 
@@ -380,10 +380,74 @@ def test_a_lost_log_is_refused_until_the_loss_is_accepted(tmp_path: Path) -> Non
     engine.close()
     (fault,) = verify_folder(retriever_settings(alive))
     assert "lost" in fault
-    with pytest.raises(StoreCorrupt, match="accept-loss"):
-        list(repair_folder(alive, accept_loss=False))
+    before = (alive / "store-1.db").read_bytes()
+    (alive / "CURRENT").unlink()  # its name is mended, and nothing else
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match="accept-loss"):
+            list(repair_folder(alive, accept_loss=False))
+    assert (alive / "store-1.db").read_bytes() == before
     list(repair_folder(alive, accept_loss=True))
     assert verify_folder(retriever_settings(alive)) == ()
+
+
+def test_the_store_whose_commits_were_acknowledged_is_named_again_and_not_a_younger_one(tmp_path: Path, engine: RetrievalEngine) -> None:
+    before = _found(engine)
+    engine.close()
+    other = _open(tmp_path.parent / "other")
+    other.close()
+    (tmp_path / "store-7.db").write_bytes((tmp_path.parent / "other" / "store-1.db").read_bytes())
+    (tmp_path / "CURRENT").unlink()
+    assert next(iter(repair_folder(tmp_path, accept_loss=False))) == "CURRENT names store-1.db again"
+    list(repair_folder(tmp_path, accept_loss=False))
+    again = _open(tmp_path)
+    assert _found(again) == before
+    again.close()
+
+
+def test_a_younger_store_with_fewer_commits_is_refused_until_the_loss_is_accepted(tmp_path: Path, engine: RetrievalEngine) -> None:
+    engine.close()
+    other = _open(tmp_path.parent / "other")
+    other.close()
+    (tmp_path / "store-1.db").rename(tmp_path / "gone")
+    (tmp_path / "store-7.db").write_bytes((tmp_path.parent / "other" / "store-1.db").read_bytes())
+    with pytest.raises(StoreCorrupt, match="accept-loss"):
+        list(repair_folder(tmp_path, accept_loss=False))
+    list(repair_folder(tmp_path, accept_loss=True))
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+
+
+def test_a_document_is_salvaged_once_though_its_repair_was_cut_short(tmp_path: Path, engine: RetrievalEngine) -> None:
+    engine.close()
+    _harm(tmp_path, "UPDATE chunks SET text = 'another' WHERE id = 1")
+    (tmp_path / "salvaged-default.jsonl").write_text('{"id": "earlier"}')  # without the end of its line
+    repairing = repair_folder(tmp_path, accept_loss=False)
+    while "was moved" not in next(repairing):
+        pass
+    repairing.close()
+    list(repair_folder(tmp_path, accept_loss=False))
+    lines = (tmp_path / "salvaged-default.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["earlier", "doc-0"]
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+
+
+def test_a_document_whose_chunk_strayed_is_salvaged(tmp_path: Path, engine: RetrievalEngine) -> None:
+    long = split("long", "the first line", "the second line", "the third line")
+    engine.add(long, vectors_of(long))
+    engine.close()
+    _harm(tmp_path, "PRAGMA foreign_keys = OFF; UPDATE chunks SET document = 999 WHERE text = 'the third line'")
+    assert any("belongs to nothing" in fault for fault in verify_folder(retriever_settings(tmp_path)))
+    list(repair_folder(tmp_path, accept_loss=False))
+    (line,) = (tmp_path / "salvaged-default.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"id": "long", "title": "", "text": long.document.text, "metadata": {}}
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM meta WHERE key = 'index_version'", "UPDATE meta SET value = '{' WHERE key = 'encoder'"])
+def test_a_damaged_record_refuses_the_start_in_our_words(tmp_path: Path, engine: RetrievalEngine, statement: str) -> None:
+    engine.close()
+    _harm(tmp_path, statement)
+    with pytest.raises(StoreCorrupt, match="ekiben restore"):
+        _open(tmp_path)
 
 
 def test_the_dimension_of_the_samples_is_not_that_of_the_target() -> None:
