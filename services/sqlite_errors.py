@@ -4,8 +4,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Final
+
+from pydantic import ValidationError
 
 from core.errors import EkibenError, Internal, InvalidSettings, NotReady, StorageFull, StoreCorrupt
 
@@ -36,11 +39,13 @@ class Place:
 
     @contextmanager
     def translating(self, *, opening: bool = False) -> Iterator[None]:
-        """Raise what SQLite raises inside as an error of ours."""
+        """Raise what SQLite raises inside as an error of ours; so is stored JSON that is none."""
         try:
             yield
         except sqlite3.Error as error:
             raise self.translated(error, opening=opening) from error
+        except (JSONDecodeError, ValidationError) as error:
+            raise self.damaged(f"stored JSON can't be read, {type(error).__name__}") from error
 
     def translated(self, error: sqlite3.Error, *, opening: bool = False) -> EkibenError:
         """StorageFull, StoreCorrupt, NotReady or Internal; while `opening`, InvalidSettings where the file can't be opened or written."""

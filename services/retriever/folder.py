@@ -43,7 +43,7 @@ class DataFolder:
 
     @classmethod
     def open(cls, path: Path, *, mending: bool = False) -> Self:
-        """Lock the folder, creating it where it is missing. `mending` takes one without a store that can be named: its youngest, or `name_again`.
+        """Lock the folder, creating it where it is missing. `mending` takes one without a store that can be named: its youngest, or `find_store`.
 
         Raises StoreLocked while another process (or another DataFolder of this one) holds it, InvalidSettings where it can't be used,
         StoreCorrupt where CURRENT is damaged or names a database that isn't there.
@@ -94,20 +94,20 @@ class DataFolder:
             write_durably(self.path / CURRENT_NAME, f"{database.name}\n".encode())
         self._name = database.name
 
-    def name_again(self) -> bool:
-        """Write CURRENT anew where it doesn't tell which database is the store; whether that was so.
+    def find_store(self) -> bool:
+        """Find out which database is the store where CURRENT may not tell; whether it does. If not, whoever is sure of it calls `switch`.
 
-        The store is the database whose commits were acknowledged last, and where that is not known the youngest one that is whole. Raises
-        StoreCorrupt where there is none, StorageFull.
+        It is the database whose commits were acknowledged last, and where that is not known the youngest one that is whole. Raises
+        StoreCorrupt where there is none.
         """
         try:
             self._name = current_name(self.path)
             if not self.is_new:
-                return False
+                return True
         except StoreCorrupt:
             pass
-        self.switch(self.path / _surviving_name(self.path))
-        return True
+        self._name = _surviving_name(self.path)
+        return False
 
     def discard_unfinished(self) -> None:
         """Delete what is left of a first start that was cut short."""

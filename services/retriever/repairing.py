@@ -58,14 +58,17 @@ def repair_folder(data_dir: Path, *, accept_loss: bool) -> Iterator[str]:
     `accept_loss`; StorageFull. Then nothing has changed but CURRENT, and what was salvaged is in the store as well.
     """
     with DataFolder.open(data_dir, mending=True) as folder:
-        if named_again := folder.name_again():
-            yield f"{CURRENT_NAME} names {folder.database.name} again"
+        is_named = folder.find_store()
         database = Database.open(folder.database)
         try:
-            with database.writing() as connection:
+            with database.reading() as connection:
                 version = index_version(connection)
-                if not accept_loss:
-                    folder.require_commits(version, of_any=named_again)
+            if not accept_loss:
+                folder.require_commits(version, of_any=not is_named)
+            if not is_named:
+                folder.switch(folder.database)
+                yield f"{CURRENT_NAME} names {folder.database.name} again"
+            with database.writing() as connection:
                 yield from _repaired(connection, data_dir)
             if accept_loss:
                 folder.accept_loss(version)

@@ -236,12 +236,15 @@ class DocumentStore:
         )
 
     def snapshot(self) -> SnapshotRecord | None:
-        """The snapshot of the vector index that belongs to this store; None where there is none, or none of the bound encoder."""
+        """The snapshot of the vector index that belongs to this store; None where none is, or none of the bound encoder."""
         with self.reading() as connection:
             bound, record = _bound_encoder(connection), read_meta(connection, "snapshot")
         if bound is None or record is None:
             return None
-        snapshot = SnapshotRecord.model_validate_json(record)
+        try:
+            snapshot = SnapshotRecord.model_validate_json(record)
+        except ValidationError:
+            return None
         return snapshot if snapshot.fingerprint == bound.fingerprint else None
 
     def name_snapshot(self, record: SnapshotRecord | None) -> None:
@@ -331,10 +334,7 @@ def _count_change(connection: sqlite3.Connection) -> int:
 
 def _bound_encoder(connection: sqlite3.Connection) -> EncoderInfo | None:
     record = read_meta(connection, "encoder")
-    try:
-        return EncoderInfo.model_validate_json(record) if record else None
-    except ValidationError as error:
-        raise damage("the record of its encoder can't be read") from error
+    return EncoderInfo.model_validate_json(record) if record else None
 
 
 def _sizes(settings: CollectionSettings) -> tuple[int | None, int | None]:

@@ -117,9 +117,10 @@ def test_a_damaged_name_is_refused_and_repair_names_the_store_again(tmp_path: Pa
     with pytest.raises(StoreCorrupt, match="ekiben repair"):
         DataFolder.open(tmp_path)
     with DataFolder.open(tmp_path, mending=True) as folder:
-        assert folder.name_again()
+        assert not folder.find_store()
+        folder.switch(folder.database)
+        assert folder.find_store()
         assert folder.database.name == "store-1.db"
-        assert not folder.name_again()
     DataFolder.open(tmp_path).close()
 
 
@@ -138,7 +139,7 @@ def test_a_missing_database_is_not_taken_for_a_new_folder(tmp_path: Path) -> Non
     with pytest.raises(StoreCorrupt, match="ekiben restore"):
         DataFolder.open(tmp_path)
     with DataFolder.open(tmp_path, mending=True) as folder, pytest.raises(StoreCorrupt, match="ekiben restore"):
-        folder.name_again()
+        folder.find_store()
 
 
 def test_a_switch_on_a_full_disk_changes_nothing(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
