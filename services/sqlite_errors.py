@@ -15,8 +15,9 @@ from core.errors import EkibenError, Internal, InvalidSettings, NotReady, Storag
 # Where the disk runs out of space SQLite mostly says SQLITE_FULL; a quota, and a file that can't grow under a memory map, look like these.
 _NO_SPACE: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_SHMSIZE})
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-# A damaged full-text index is reported as a plain error, and text that is none by Python's module, without a code.
-_DAMAGE_IN_WORDS: Final = ("fts5", "Could not decode to UTF-8")
+# A damaged full-text index is reported as a plain error, and text that is none by Python's module, without a code. Errors in a statement of
+# ours have a message of their own.
+_DAMAGE_IN_WORDS: Final = ("fts5", "SQL logic error", "vtable constructor failed", "Could not decode to UTF-8")
 _UNUSABLE: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
 _PRIMARY_CODE: Final = 0xFF
 
@@ -39,13 +40,13 @@ class Place:
 
     @contextmanager
     def translating(self, *, opening: bool = False) -> Iterator[None]:
-        """Raise what SQLite raises inside as an error of ours; so is stored JSON that is none."""
+        """Raise what SQLite raises inside as an error of ours; stored JSON or names that can't be read are damage."""
         try:
             yield
         except sqlite3.Error as error:
             raise self.translated(error, opening=opening) from error
-        except (JSONDecodeError, ValidationError) as error:
-            raise self.damaged(f"stored JSON can't be read, {type(error).__name__}") from error
+        except (JSONDecodeError, ValidationError, UnicodeDecodeError) as error:
+            raise self.damaged(f"what is stored can't be read, {type(error).__name__}") from error
 
     def translated(self, error: sqlite3.Error, *, opening: bool = False) -> EkibenError:
         """StorageFull, StoreCorrupt, NotReady or Internal; while `opening`, InvalidSettings where the file can't be opened or written."""

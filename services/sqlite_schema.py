@@ -26,4 +26,4 @@ def _made_by(script: str) -> frozenset[tuple[str, str]]:
 
 def _tables(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:
     rows = connection.execute("SELECT name, sql FROM sqlite_schema")
-    return frozenset((name, sql) for name, sql in rows if not name.startswith(_MADE_BY_SQLITE))
+    return frozenset((name, sql) for name, sql in rows if not str(name).startswith(_MADE_BY_SQLITE))

@@ -26,6 +26,9 @@ class Database:
     What a commit has written is on the disk when it returns, after a power loss too: write-ahead log with `synchronous = FULL`, that is one
     fsync of the log a commit (`fullfsync` for macOS). Deleted rows are overwritten with zeros (`secure_delete`), and their pages can be
     given back in steps (`auto_vacuum = INCREMENTAL`). benchmarks/durability.py tells what each of these costs.
+
+    What is damaged later is noticed when a document is got or a passage quoted: both carry checksums. Damage of an index (words, filters, names)
+    may hide a document until `verify` tells of it; that of `added_at`, the times of collections and their settings is not noticed.
     """
 
     def __init__(self, path: Path) -> None:

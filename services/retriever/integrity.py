@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from core.errors import StoreCorrupt
 from core.schemas import DocumentRef
-from services.retriever import checksums, documents
+from services.retriever import checksums, collections, documents
 from services.retriever.scope import facet
 
 _FALSE_FACETS: Final = "what filters see of its metadata is not its metadata"
@@ -22,6 +22,8 @@ def faults(connection: sqlite3.Connection, dim: int | None) -> Iterator[str]:
     yield from _of_words(connection)
     yield from _of_vectors(connection, dim or 0)
     yield from _of_counts(connection)
+    for name in collections.damaged(connection):
+        yield f"the settings of collection {name!r} can't be read"
     for collection, document_id in connection.execute("SELECT collection, id FROM documents ORDER BY collection, id").fetchall():
         for fault in _of_document(connection, DocumentRef.model_construct(collection=collection, id=document_id)):
             yield f"document {document_id!r} of collection {collection!r}: {fault}"
@@ -51,8 +53,8 @@ def _of_vectors(connection: sqlite3.Connection, dim: int) -> Iterator[str]:
     for (chunk,) in connection.execute("SELECT id FROM chunks WHERE id NOT IN (SELECT chunk FROM vectors)"):
         yield f"chunk {chunk} has no vector"
     for chunk, crc, vector in connection.execute("SELECT chunk, crc, vector FROM vectors"):
-        if len(vector) != size:
-            yield f"the vector of chunk {chunk} has {len(vector)} bytes instead of {size}"
+        if vector is None or len(vector) != size:
+            yield f"the vector of chunk {chunk} has {len(vector or b'')} bytes instead of {size}"
         elif checksums.crc32(vector) != crc:
             yield f"the vector of chunk {chunk} is not the one that was stored"
 

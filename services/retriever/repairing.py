@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ SELECT number FROM documents JOIN (SELECT * FROM chunks WHERE document NOT IN (S
 WHERE substr(documents.text, orphan.start_char + 1, orphan.end_char - orphan.start_char) = orphan.text
 """
 """Documents that hold the text of a chunk that belongs to none."""
+_MISNAMED: Final = "misnamed"
 
 
 def verify_folder(settings: RetrieverSettings) -> tuple[str, ...]:
@@ -49,13 +50,15 @@ def _snapshot_faults(engine: RetrievalEngine) -> Iterator[str]:
 
 
 def repair_folder(data_dir: Path, *, accept_loss: bool) -> Iterator[str]:
-    """Mend what is derived from the documents, and tell each thing that was done. What ends before its end is done when it is run again.
+    """Mend what is derived from the documents, and tell each thing that was done; then the store verifies clean. It can be cut short and run again.
 
     A document whose chunks, vectors or text are damaged leaves the store for the file salvaged-COLLECTION.jsonl, which `ekiben ingest` reads;
-    where the text itself is not the one that was stored, the line says `"damaged": true`.
+    where the text itself is not the one that was stored, the line says `"damaged": true`. One whose name is not certain goes to
+    salvaged-misnamed.jsonl.
 
-    Raises StoreLocked while a service runs; StoreCorrupt where SQLite can't read on, and where acknowledged commits are missing unless
-    `accept_loss`; StorageFull. Then nothing has changed but CURRENT, and what was salvaged is in the store as well.
+    Raises StoreLocked while a service runs; StoreCorrupt where SQLite can't read on, where the store would not verify clean, and where
+    acknowledged commits are missing unless `accept_loss`; StorageFull. Then nothing has changed but CURRENT, and what was salvaged is in the
+    store as well.
     """
     with DataFolder.open(data_dir, mending=True) as folder:
         is_named = folder.find_store()
@@ -77,30 +80,66 @@ def repair_folder(data_dir: Path, *, accept_loss: bool) -> Iterator[str]:
 
 
 def _repaired(connection: sqlite3.Connection, data_dir: Path) -> Iterator[str]:
+    connection.text_factory = _legible
+    misnamed = _misnamed(connection)
     try:
         connection.execute("REINDEX")
     except sqlite3.IntegrityError as error:
         raise damage(f"two rows claim the same place, {error}") from error
     yield "the indexes of the tables are built anew"
-    for collection, numbers in _damaged(connection).items():
+    for collection, numbers in _damaged(connection, misnamed).items():
         yield from _salvage(connection, collection, numbers, data_dir)
+    _require_collections(connection)
     yield from _remove_orphans(connection)
     connection.execute("INSERT INTO chunk_index (chunk_index) VALUES ('rebuild')")
     yield "the full-text index is built anew"
+    for name in collections.damaged(connection):
+        collections.reset(connection, name)
+        yield f"the settings of collection {name!r} can't be read: it has the default ones again"
     yield from _recount(connection)
     if read_meta(connection, "snapshot"):
         write_meta(connection, "snapshot", None)
         yield "the snapshot of the vector index is given up; the next start builds another"
+    connection.text_factory = str
+    if faults := list(integrity.faults(connection, _dim(connection))):
+        raise damage(f"{len(faults)} faults can't be mended, the first is: {faults[0]}")
 
 
-def _damaged(connection: sqlite3.Connection) -> dict[str, list[int]]:
-    """The documents that have to go, by collection."""
+def _dim(connection: sqlite3.Connection) -> int | None:
+    """The dimension of the vectors; None where no encoder is bound."""
     encoder = read_meta(connection, "encoder")
-    size = json.loads(encoder)["dim"] * 4 if encoder else 0
+    return int(json.loads(encoder)["dim"]) if encoder else None
+
+
+def _require_collections(connection: sqlite3.Connection) -> None:
+    """A collection that is not there has lost its name, if one of as many documents is there without any; else its documents have lost theirs."""
+    lost = "SELECT documents FROM collections WHERE documents > 1 AND name NOT IN (SELECT collection FROM documents)"
+    nameless = {documents for (documents,) in connection.execute(lost)}
+    strays = "SELECT collection, count(*) FROM documents WHERE collection NOT IN (SELECT name FROM collections) GROUP BY collection"
+    for name, count in connection.execute(strays):
+        if count not in nameless:
+            raise damage(f"{count} documents are in a collection {name!r} that is not there")
+
+
+def _misnamed(connection: sqlite3.Connection) -> set[int]:
+    """Documents that have another name in the index of names; which one is right is not known. An index that can't be read says nothing."""
+    names = "SELECT number, collection, id FROM documents"
+    try:
+        indexed = set(connection.execute(f"{names} INDEXED BY sqlite_autoindex_documents_1"))
+    except sqlite3.DatabaseError:
+        return set()
+    return {number for number, *_ in set(connection.execute(f"{names} NOT INDEXED")) - indexed}
+
+
+def _damaged(connection: sqlite3.Connection, misnamed: Container[int]) -> dict[str, list[int]]:
+    """The documents that have to go, by collection; those whose name is not certain are in none."""
+    size = (_dim(connection) or 0) * 4
     bereft = {number for (number,) in connection.execute(_BEREFT)}
     found: defaultdict[str, list[int]] = defaultdict(list)
     for number, collection, id_ in connection.execute("SELECT number, collection, id FROM documents").fetchall():
-        if number in bereft or any(integrity.faults_of_document(connection, number, collection, id_, size)):
+        if number in misnamed:
+            found[_MISNAMED].append(number)
+        elif number in bereft or any(integrity.faults_of_document(connection, number, collection, id_, size)):
             found[collection].append(number)
     return found
 
@@ -142,6 +181,11 @@ def _remove_orphans(connection: sqlite3.Connection) -> Iterator[str]:
     vectors = connection.execute("DELETE FROM vectors WHERE chunk NOT IN (SELECT id FROM chunks)").rowcount
     if chunks or vectors:
         yield f"{chunks} chunks and {vectors} vectors that belong to nothing are removed"
+
+
+def _legible(text: bytes) -> str:
+    """Text as far as it can be read: what is not all there has another checksum, and is salvaged."""
+    return text.decode(errors="replace")
 
 
 def _read_json(text: str) -> object:

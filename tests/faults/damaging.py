@@ -8,8 +8,10 @@ Damage = Callable[[bytes, random.Random], bytes | None]
 
 
 def flip_a_bit(content: bytes, random_: random.Random) -> bytes:
+    """Where something stands: most of a database is zeros."""
     changed = bytearray(content)
-    changed[random_.randrange(len(content))] ^= 1 << random_.randrange(8)
+    at = next((at for at in (random_.randrange(len(content)) for _ in range(50)) if content[at]), 0)
+    changed[at] ^= 1 << random_.randrange(8)
     return bytes(changed)
 
 

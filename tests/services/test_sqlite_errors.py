@@ -1,9 +1,12 @@
+import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from core.errors import EkibenError, Internal, InvalidSettings, StorageFull, StoreCorrupt
+from core.schemas import CollectionRef
 from services.sqlite_errors import Place
 
 _PLACE = Place("store", Path("folder"), "retriever.data_dir", "the way out")
@@ -49,3 +52,9 @@ def test_text_that_is_none_is_damage() -> None:
     with pytest.raises(StoreCorrupt, match="the way out"), _PLACE.translating():
         connection.execute("SELECT CAST(X'ff' AS TEXT)").fetchall()
     connection.close()
+
+
+@pytest.mark.parametrize("read", [lambda: json.loads("{"), b"\xff".decode, lambda: CollectionRef.model_validate_json("{")])
+def test_what_is_stored_and_can_not_be_read_is_damage(read: Callable[[], object]) -> None:
+    with pytest.raises(StoreCorrupt, match="the way out"), _PLACE.translating():
+        read()

@@ -309,7 +309,14 @@ def _harm(data: Path, statement: str) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["DELETE FROM facets", "INSERT INTO chunk_index (chunk_index) VALUES ('delete-all')", "UPDATE collections SET chunks = 99"],
+    [
+        "DELETE FROM facets",
+        "INSERT INTO chunk_index (chunk_index) VALUES ('delete-all')",
+        "UPDATE collections SET chunks = 99",
+        "UPDATE collections SET settings = '{'",
+        "PRAGMA foreign_keys = OFF; UPDATE collections SET name = 'defau1t'",
+        "INSERT INTO collections VALUES (CAST(X'ff' AS TEXT), '{}', '', 0, 0)",
+    ],
 )
 def test_what_is_derived_is_repaired(tmp_path: Path, engine: RetrievalEngine, statement: str) -> None:
     tagged = split("tagged", "lunch with a tag", metadata={"kind": "tagged"})
@@ -331,6 +338,8 @@ def test_what_is_derived_is_repaired(tmp_path: Path, engine: RetrievalEngine, st
         ("UPDATE vectors SET vector = zeroblob(32) WHERE chunk = 1", False),
         ("UPDATE chunks SET text = 'another' WHERE id = 1", False),
         ("UPDATE documents SET text = 'X' || substr(text, 2) WHERE id = 'doc-0'", True),
+        ("UPDATE documents SET text = CAST(X'ff' || substr(text, 2) AS TEXT) WHERE id = 'doc-0'", True),
+        ("UPDATE documents SET metadata = '{' WHERE id = 'doc-0'", True),
     ],
 )
 def test_what_can_not_be_mended_answers_nothing_and_is_salvaged(tmp_path: Path, engine: RetrievalEngine, statement: str, damaged: bool) -> None:
@@ -441,6 +450,33 @@ def test_a_document_whose_chunk_strayed_is_salvaged(tmp_path: Path, engine: Retr
     (line,) = (tmp_path / "salvaged-default.jsonl").read_text().splitlines()
     assert json.loads(line) == {"id": "long", "title": "", "text": long.document.text, "metadata": {}}
     assert verify_folder(retriever_settings(tmp_path)) == ()
+
+
+def test_a_document_whose_name_is_not_certain_is_salvaged_under_none(tmp_path: Path, engine: RetrievalEngine) -> None:
+    engine.close()
+    content = (tmp_path / "store-1.db").read_bytes()
+    assert content.count(b"defaultdoc-0") == 2  # the row, and the index of names
+    (tmp_path / "store-1.db").write_bytes(content.replace(b"defaultdoc-0", b"defaultdoc-x", 1))
+    list(repair_folder(tmp_path, accept_loss=False))
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+    (line,) = (tmp_path / "salvaged-misnamed.jsonl").read_text().splitlines()
+    assert json.loads(line)["text"] == DOCUMENTS[0].document.text
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "PRAGMA foreign_keys = OFF; UPDATE documents SET collection = 'defau1t' WHERE id = 'doc-0'",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'ordinal', 'ordinel') WHERE name = 'chunks'",
+    ],
+)
+def test_what_can_be_neither_mended_nor_salvaged_is_refused_and_nothing_changes(tmp_path: Path, engine: RetrievalEngine, statement: str) -> None:
+    engine.close()
+    _harm(tmp_path, statement)
+    before = (tmp_path / "store-1.db").read_bytes()
+    with pytest.raises(StoreCorrupt, match="ekiben restore"):
+        list(repair_folder(tmp_path, accept_loss=False))
+    assert (tmp_path / "store-1.db").read_bytes() == before
 
 
 @pytest.mark.parametrize("column", ["metadata", "structure"])
