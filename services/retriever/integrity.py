@@ -53,10 +53,8 @@ def _of_vectors(connection: sqlite3.Connection, dim: int) -> Iterator[str]:
     for (chunk,) in connection.execute("SELECT id FROM chunks WHERE id NOT IN (SELECT chunk FROM vectors)"):
         yield f"chunk {chunk} has no vector"
     for chunk, crc, vector in connection.execute("SELECT chunk, crc, vector FROM vectors"):
-        if vector is None or len(vector) != size:
-            yield f"the vector of chunk {chunk} has {len(vector or b'')} bytes instead of {size}"
-        elif checksums.crc32(vector) != crc:
-            yield f"the vector of chunk {chunk} is not the one that was stored"
+        if not checksums.is_vector(vector, size, crc):
+            yield f"the vector of chunk {chunk} is not the one of {size} bytes that was stored"
 
 
 def _of_counts(connection: sqlite3.Connection) -> Iterator[str]:
@@ -91,7 +89,7 @@ def faults_of_document(connection: sqlite3.Connection, number: int, collection: 
     )
     rows = connection.execute("SELECT vectors.crc, vector FROM chunks LEFT JOIN vectors ON chunk = id WHERE document = ?", (number,))
     for crc, vector in rows:
-        if vector is None or len(vector) != vector_bytes or checksums.crc32(vector) != crc:
+        if not checksums.is_vector(vector, vector_bytes, crc):
             yield "a chunk has no sound vector"
 
 

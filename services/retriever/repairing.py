@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +72,7 @@ def repair_folder(data_dir: Path, *, accept_loss: bool) -> Iterator[str]:
             if not is_named:
                 folder.switch(folder.database)
                 yield f"{CURRENT_NAME} names {folder.database.name} again"
-            with database.writing() as connection:
+            with database.writing() as connection, _contradictions():
                 yield from _repaired(connection, data_dir)
             if accept_loss:
                 folder.accept_loss(version)
@@ -79,13 +80,19 @@ def repair_folder(data_dir: Path, *, accept_loss: bool) -> Iterator[str]:
             database.close()
 
 
+@contextmanager
+def _contradictions() -> Iterator[None]:
+    """Two rows that claim the same place, or one that a table needs and doesn't have, are damage that can't be mended."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise damage(str(error)) from error
+
+
 def _repaired(connection: sqlite3.Connection, data_dir: Path) -> Iterator[str]:
     connection.text_factory = _legible
     misnamed = _misnamed(connection)
-    try:
-        connection.execute("REINDEX")
-    except sqlite3.IntegrityError as error:
-        raise damage(f"two rows claim the same place, {error}") from error
+    connection.execute("REINDEX")
     yield "the indexes of the tables are built anew"
     for collection, numbers in _damaged(connection, misnamed).items():
         yield from _salvage(connection, collection, numbers, data_dir)
