@@ -13,12 +13,19 @@ from core.schemas import DocumentRef
 from services.retriever import checksums, collections, documents
 from services.retriever.scope import facet
 
+_OF_INDEXES: Final = ("missing from index", "entries in index", "entry in index", "inverted index")
 _FALSE_FACETS: Final = "what filters see of its metadata is not its metadata"
 
 
 def faults(connection: sqlite3.Connection, dim: int | None) -> Iterator[str]:
     """Every fault in the database; `dim` is that of the bound encoder, None where there is none. `connection` has to be allowed to write."""
-    yield from _of_database(connection)
+    found = _findings(connection)
+    yield from (f"SQLite: {finding}" for finding in found)
+    for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+        yield f"row {rowid} of {table} belongs to nothing in {parent}"
+    if not all(map(_is_of_index, found)):
+        yield "what else is wrong can't be told before these are mended"
+        return
     yield from _of_words(connection)
     yield from _of_vectors(connection, dim or 0)
     yield from _of_counts(connection)
@@ -29,12 +36,17 @@ def faults(connection: sqlite3.Connection, dim: int | None) -> Iterator[str]:
             yield f"document {document_id!r} of collection {collection!r}: {fault}"
 
 
-def _of_database(connection: sqlite3.Connection) -> Iterator[str]:
-    for (finding,) in connection.execute("PRAGMA integrity_check"):
-        if finding != "ok":
-            yield f"SQLite: {finding}"
-    for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-        yield f"row {rowid} of {table} belongs to nothing in {parent}"
+def faults_of_rows(connection: sqlite3.Connection) -> Iterator[str]:
+    """What SQLite finds wrong with pages and values, which no building of indexes mends."""
+    yield from (f"SQLite: {finding}" for finding in _findings(connection) if not _is_of_index(finding))
+
+
+def _findings(connection: sqlite3.Connection) -> list[str]:
+    return [" ".join(finding.split()) for (finding,) in connection.execute("PRAGMA integrity_check") if finding != "ok"]
+
+
+def _is_of_index(finding: str) -> bool:
+    return any(words in finding for words in _OF_INDEXES)
 
 
 def _of_words(connection: sqlite3.Connection) -> Iterator[str]:

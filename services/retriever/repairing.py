@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import StorageFull, StoreCorrupt
-from core.schemas import DocumentRef
+from core.schemas import DocumentRef, EncoderInfo
 from core.settings import RetrieverSettings
 from services.durable import replacing
 from services.retriever import collections, documents, integrity
@@ -94,6 +94,8 @@ def _repaired(connection: sqlite3.Connection, data_dir: Path) -> Iterator[str]:
     misnamed = _misnamed(connection)
     connection.execute("REINDEX")
     yield "the indexes of the tables are built anew"
+    if findings := list(integrity.faults_of_rows(connection)):
+        raise damage(findings[0])
     for collection, numbers in _damaged(connection, misnamed).items():
         yield from _salvage(connection, collection, numbers, data_dir)
     _require_collections(connection)
@@ -115,7 +117,7 @@ def _repaired(connection: sqlite3.Connection, data_dir: Path) -> Iterator[str]:
 def _dim(connection: sqlite3.Connection) -> int | None:
     """The dimension of the vectors; None where no encoder is bound."""
     encoder = read_meta(connection, "encoder")
-    return int(json.loads(encoder)["dim"]) if encoder else None
+    return EncoderInfo.model_validate_json(encoder).dim if encoder else None
 
 
 def _require_collections(connection: sqlite3.Connection) -> None:
