@@ -34,6 +34,7 @@ EkibenError
 ├── InternalError                      a fault of ours; the log has the details
 │   ├── Internal                 500   internal
 │   ├── GenerationFailed         500   generation_failed
+│   ├── UploadDamaged            500   upload_damaged
 │   └── StoreCorrupt             500   store_corrupt
 └── StartupError                       a service or a command refuses to start; never an HTTP answer
     ├── InvalidSettings                invalid_settings
@@ -278,8 +279,14 @@ class GenerationFailed(InternalError):
     code, status = "generation_failed", 500
 
 
+class UploadDamaged(InternalError):
+    """What waited for its job is no longer on the disk, or is not what was sent; send it again."""
+
+    code, status = "upload_damaged", 500
+
+
 class StoreCorrupt(InternalError):
-    """SQLite reports that the store is damaged."""
+    """The store, or the queue of jobs, is damaged or has lost commits; the message names the way out."""
 
     code, status = "store_corrupt", 500
 

@@ -1,20 +1,31 @@
 """Files that are there whole after a power loss, or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Put a file with `content` in the place of `path`: on the disk, and under its name, when this returns."""
+    """Put a file with `content` in the place of `path`: on the disk, and under its name, when this returns. Raises OSError."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends, and is on the disk then; where it raises, `path` stays as it was."""
     draft = path.with_name(path.name + ".tmp")
     try:
         with draft.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         rename_durably(draft, path)
-    except OSError:
-        draft.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise
 
 

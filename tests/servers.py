@@ -2,12 +2,13 @@
 
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,10 +62,14 @@ class Server:
         return self.process.wait(STOP_TIMEOUT_S)
 
     def kill_all(self) -> None:
-        """SIGKILL to the server and all its children, at once."""
-        for process in [*_children(self.process), psutil.Process(self.process.pid)]:
-            process.kill()
+        """SIGKILL to the server and all its children, at once; they are gone, with their locks, when this returns."""
+        self.process.send_signal(signal.SIGSTOP)  # so that it starts no other child meanwhile
+        family = [*_children(self.process), psutil.Process(self.process.pid)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait()
+        assert not psutil.wait_procs(family, STOP_TIMEOUT_S)[1]
 
 
 def free_port() -> int:

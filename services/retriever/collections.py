@@ -4,6 +4,8 @@
 
 import sqlite3
 
+from pydantic import ValidationError
+
 from core.schemas import DEFAULT_COLLECTION, Collection, CollectionSettings
 from services.clock import now
 
@@ -55,6 +57,37 @@ def count(connection: sqlite3.Connection, name: str, documents: int, chunks: int
 def remove(connection: sqlite3.Connection, name: str) -> None:
     """Remove the collection, which is empty."""
     connection.execute("DELETE FROM collections WHERE name = ?", (name,))
+
+
+def damaged(connection: sqlite3.Connection) -> list[bytes]:
+    """The names, as they stand there, of collections that can't be read."""
+    rows = connection.execute("SELECT CAST(name AS BLOB), CAST(settings AS BLOB), CAST(created_at AS BLOB) FROM collections").fetchall()
+    return [row[0] for row in rows if not _is_readable(*row)]
+
+
+def reset(connection: sqlite3.Connection, name: bytes) -> None:
+    """Give a collection that can't be read the settings of all; where its name can't be read, remove it."""
+    if _is_text(name):
+        connection.execute(
+            "UPDATE collections SET settings = ?, created_at = ? WHERE CAST(name AS BLOB) = ?", (CollectionSettings().model_dump_json(), now(), name)
+        )
+    else:
+        connection.execute("DELETE FROM collections WHERE CAST(name AS BLOB) IS ?", (name,))
+
+
+def _is_readable(name: bytes | None, settings: bytes | None, created_at: bytes | None) -> bool:
+    try:
+        CollectionSettings.model_validate_json(settings or b"")
+    except ValidationError:
+        return False
+    return _is_text(name) and _is_text(created_at)
+
+
+def _is_text(value: bytes | None) -> bool:
+    try:
+        return value is not None and value.decode() != ""
+    except UnicodeDecodeError:
+        return False
 
 
 def _collection(row: tuple[str, str, str, int, int]) -> Collection:

@@ -11,6 +11,7 @@ from typing import Final, Self
 from core.errors import InvalidSettings, NotReady
 from services.retriever.schema import SCHEMA, SCHEMA_VERSION
 from services.sqlite_errors import Place
+from services.sqlite_schema import require_schema
 
 BUSY_TIMEOUT_MS: Final = 5_000
 CACHE_KIB: Final = 16_384
@@ -25,6 +26,9 @@ class Database:
     What a commit has written is on the disk when it returns, after a power loss too: write-ahead log with `synchronous = FULL`, that is one
     fsync of the log a commit (`fullfsync` for macOS). Deleted rows are overwritten with zeros (`secure_delete`), and their pages can be
     given back in steps (`auto_vacuum = INCREMENTAL`). benchmarks/durability.py tells what each of these costs.
+
+    What is damaged later is noticed when a document is got or a passage quoted: both carry checksums. Damage of an index (words, filters, names)
+    may hide a document until `verify` tells of it; that of `added_at`, the times of collections and their settings is not noticed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -143,6 +147,7 @@ class Database:
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         self._writer.execute("PRAGMA journal_mode = WAL")
+        require_schema(self._writer, SCHEMA)
 
 
 def place(data_dir: Path) -> Place:

@@ -9,27 +9,24 @@ incoming.db        a backup that waits to become the store
 """
 
 import logging
-import os
 import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Self
-from zlib import crc32
 
 from filelock import FileLock
 
 from core.errors import StorageFull, StoreCorrupt
+from services.committed import COMMITTED_NAME, note_commits, noted_commits
 from services.durable import rename_durably, sync_folder, write_durably
 from services.folder_lock import hold
 
 LOCK_NAME: Final = "ekiben"
 CURRENT_NAME: Final = "CURRENT"
-COMMITTED_NAME: Final = "COMMITTED"
 INCOMING_NAME: Final = "incoming.db"
 _STORE_NAME: Final = re.compile(r"store-(\d{1,9})\.db")
-_COMMITTED: Final = re.compile(rb"((\d{20}) (store-\d{1,9}\.db)) ([0-9a-f]{8})\n")
 # A store with nothing in it is a tenth of this.
 _UNFINISHED_BYTES: Final = 1_048_576
 
@@ -46,7 +43,7 @@ class DataFolder:
 
     @classmethod
     def open(cls, path: Path, *, mending: bool = False) -> Self:
-        """Lock the folder, creating it where it is missing. `mending` takes one without a store that can be named.
+        """Lock the folder, creating it where it is missing. `mending` takes one without a store that can be named: its youngest, or `find_store`.
 
         Raises StoreLocked while another process (or another DataFolder of this one) holds it, InvalidSettings where it can't be used,
         StoreCorrupt where CURRENT is damaged or names a database that isn't there.
@@ -97,6 +94,21 @@ class DataFolder:
             write_durably(self.path / CURRENT_NAME, f"{database.name}\n".encode())
         self._name = database.name
 
+    def find_store(self) -> bool:
+        """Find out which database is the store where CURRENT may not tell; whether it does. If not, whoever is sure of it calls `switch`.
+
+        It is the database whose commits were acknowledged last, and where that is not known the youngest one that is whole. Raises
+        StoreCorrupt where there is none.
+        """
+        try:
+            self._name = current_name(self.path)
+            if not self.is_new:
+                return True
+        except StoreCorrupt:
+            pass
+        self._name = _surviving_name(self.path)
+        return False
+
     def discard_unfinished(self) -> None:
         """Delete what is left of a first start that was cut short."""
         for path in databases(self.path):
@@ -112,48 +124,26 @@ class DataFolder:
                     log.warning("an old store can't be deleted", extra={"file": path.name, "error": error.message})
 
     def note_commit(self, version: int) -> None:
-        """Write down that the store has made `version` commits.
+        """Write down that the store has made `version` commits, which are on the disk."""
+        note_commits(self.path, version, self._name)
 
-        Not synced: the database is, before this is called. After a power loss, or where the disk fails here, this tells of fewer commits than
-        there are, never of more.
-        """
-        line = f"{version:020} {self._name}".encode()
-        try:
-            descriptor = os.open(self.path / COMMITTED_NAME, os.O_WRONLY | os.O_CREAT, 0o644)
-            try:
-                os.pwrite(descriptor, line + f" {crc32(line):08x}\n".encode(), 0)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            log.warning("the number of commits could not be noted", extra={"error": str(error)})
-
-    def require_commits(self, version: int) -> None:
+    def require_commits(self, version: int, *, of_any: bool = False) -> None:
         """Raise StoreCorrupt where the database holds `version` commits and more were acknowledged.
 
-        SQLite takes a write-ahead log that is missing, or damaged in the middle, for one that ends there.
+        `of_any`: whichever database they were made in. A store that takes another one's place goes on counting, and is noted a little later.
         """
-        noted = self._noted_commits()
-        if noted is not None and noted > version:
+        noted = noted_commits(self.path)
+        if noted and (of_any or noted.name == self._name) and noted.commits > version:
             raise StoreCorrupt(
-                f"the store in {self.path} has lost {noted - version} of {noted} commits (its log is missing or damaged): restore a backup, "
-                f"or run `ekiben repair --data {self.path} --accept-loss` and ingest again"
+                f"the store in {self.path} has lost {noted.commits - version} of {noted.commits} commits (its log is missing or damaged): restore a "
+                f"backup, or run `ekiben repair --data {self.path} --accept-loss` and ingest again"
             )
 
     def accept_loss(self, version: int) -> None:
         """Forget that there were more than `version` commits."""
-        (self.path / COMMITTED_NAME).unlink(missing_ok=True)
+        with _disk_errors(self.path):
+            (self.path / COMMITTED_NAME).unlink(missing_ok=True)
         self.note_commit(version)
-
-    def _noted_commits(self) -> int | None:
-        path = self.path / COMMITTED_NAME
-        line = path.read_bytes() if path.exists() else b""
-        noted = _COMMITTED.fullmatch(line)
-        if noted and crc32(noted[1]) == int(noted[4], 16):
-            return int(noted[2]) if noted[3].decode() == self._name else None
-        if line:
-            log.warning("COMMITTED is damaged and is written anew: whether the last commits are all there is not known")
-            path.unlink()
-        return None
 
     def close(self) -> None:
         """Release the lock."""
@@ -189,12 +179,13 @@ def discard(database: Path) -> None:
         database.unlink(missing_ok=True)
 
 
-def name_current(folder: Path) -> Path:
-    """Write CURRENT anew, for the youngest database that is a whole store; raises StoreCorrupt where there is none."""
-    for path in reversed(list(databases(folder))):
-        if _is_whole(path):
-            write_durably(folder / CURRENT_NAME, f"{path.name}\n".encode())
-            return path
+def _surviving_name(folder: Path) -> str:
+    found = [path.name for path in databases(folder) if _is_whole(path)]
+    noted = noted_commits(folder)
+    if noted and noted.name in found:
+        return noted.name
+    if found:
+        return found[-1]
     raise StoreCorrupt(f"there is no whole store in {folder}: restore a backup with `ekiben restore BACKUP --data {folder}`")
 
 

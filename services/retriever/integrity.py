@@ -10,29 +10,43 @@ from pydantic import ValidationError
 
 from core.errors import StoreCorrupt
 from core.schemas import DocumentRef
-from services.retriever import checksums, documents
+from services.retriever import checksums, collections, documents
 from services.retriever.scope import facet
 
+_OF_INDEXES: Final = ("missing from index", "entries in index", "entry in index", "inverted index")
 _FALSE_FACETS: Final = "what filters see of its metadata is not its metadata"
 
 
 def faults(connection: sqlite3.Connection, dim: int | None) -> Iterator[str]:
     """Every fault in the database; `dim` is that of the bound encoder, None where there is none. `connection` has to be allowed to write."""
-    yield from _of_database(connection)
+    found = _findings(connection)
+    yield from (f"SQLite: {finding}" for finding in found)
+    for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+        yield f"row {rowid} of {table} belongs to nothing in {parent}"
+    if not all(map(_is_of_index, found)):
+        yield "what else is wrong can't be told before these are mended"
+        return
     yield from _of_words(connection)
     yield from _of_vectors(connection, dim or 0)
     yield from _of_counts(connection)
+    for name in collections.damaged(connection):
+        yield f"the settings of collection {name!r} can't be read"
     for collection, document_id in connection.execute("SELECT collection, id FROM documents ORDER BY collection, id").fetchall():
         for fault in _of_document(connection, DocumentRef.model_construct(collection=collection, id=document_id)):
             yield f"document {document_id!r} of collection {collection!r}: {fault}"
 
 
-def _of_database(connection: sqlite3.Connection) -> Iterator[str]:
-    for (finding,) in connection.execute("PRAGMA integrity_check"):
-        if finding != "ok":
-            yield f"SQLite: {finding}"
-    for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-        yield f"row {rowid} of {table} belongs to nothing in {parent}"
+def faults_of_rows(connection: sqlite3.Connection) -> Iterator[str]:
+    """What SQLite finds wrong with pages and values, which no building of indexes mends."""
+    yield from (f"SQLite: {finding}" for finding in _findings(connection) if not _is_of_index(finding))
+
+
+def _findings(connection: sqlite3.Connection) -> list[str]:
+    return [" ".join(finding.split()) for (finding,) in connection.execute("PRAGMA integrity_check") if finding != "ok"]
+
+
+def _is_of_index(finding: str) -> bool:
+    return any(words in finding for words in _OF_INDEXES)
 
 
 def _of_words(connection: sqlite3.Connection) -> Iterator[str]:
@@ -51,10 +65,8 @@ def _of_vectors(connection: sqlite3.Connection, dim: int) -> Iterator[str]:
     for (chunk,) in connection.execute("SELECT id FROM chunks WHERE id NOT IN (SELECT chunk FROM vectors)"):
         yield f"chunk {chunk} has no vector"
     for chunk, crc, vector in connection.execute("SELECT chunk, crc, vector FROM vectors"):
-        if len(vector) != size:
-            yield f"the vector of chunk {chunk} has {len(vector)} bytes instead of {size}"
-        elif checksums.crc32(vector) != crc:
-            yield f"the vector of chunk {chunk} is not the one that was stored"
+        if not checksums.is_vector(vector, size, crc):
+            yield f"the vector of chunk {chunk} is not the one of {size} bytes that was stored"
 
 
 def _of_counts(connection: sqlite3.Connection) -> Iterator[str]:
@@ -89,12 +101,15 @@ def faults_of_document(connection: sqlite3.Connection, number: int, collection: 
     )
     rows = connection.execute("SELECT vectors.crc, vector FROM chunks LEFT JOIN vectors ON chunk = id WHERE document = ?", (number,))
     for crc, vector in rows:
-        if vector is None or len(vector) != vector_bytes or checksums.crc32(vector) != crc:
+        if not checksums.is_vector(vector, vector_bytes, crc):
             yield "a chunk has no sound vector"
 
 
 def _of_chunks(connection: sqlite3.Connection, number: int, text: str) -> Iterator[str]:
-    rows = connection.execute("SELECT ordinal, start_char, end_char, page, headings, text, crc FROM chunks WHERE document = ?", (number,))
+    query = "SELECT ordinal, start_char, end_char, page, headings, text, crc FROM chunks WHERE document = ? ORDER BY ordinal"
+    rows = connection.execute(query, (number,)).fetchall()
+    if [row[0] for row in rows] != list(range(len(rows))):
+        yield f"has the chunks {[row[0] for row in rows]}: one is missing"
     for ordinal, start, end, page, headings, chunk_text, crc in rows:
         if not 0 <= start < end <= len(text):
             yield f"chunk {ordinal} is at {start} to {end}, outside of the text's {len(text)} characters"

@@ -114,7 +114,7 @@ def chunk_ids(connection: sqlite3.Connection) -> ChunkIds:
 def _matrix(rows: Sequence[tuple[int, int, bytes]], dim: int) -> tuple[ChunkIds, Vector]:
     size = dim * np.dtype("<f4").itemsize
     for chunk, crc, blob in rows:
-        if len(blob) != size or checksums.crc32(blob) != crc:
+        if not checksums.is_vector(blob, size, crc):
             raise StoreCorrupt(f"the vector of chunk {chunk} is damaged on the disk: run `ekiben verify` and `ekiben repair`, or restore a backup")
     ids = np.array([chunk for chunk, _, _ in rows], np.int64)
     return ids, np.frombuffer(b"".join(blob for _, _, blob in rows), "<f4").reshape(-1, dim)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 import numpy as np
+from pydantic import ValidationError
 
 from core.errors import CollectionConflict, CollectionNotFound, DocumentNotFound, IndexMismatch
 from core.schemas import (
@@ -30,6 +31,7 @@ from services.retriever import collections, documents, integrity, staging
 from services.retriever.database import Database
 from services.retriever.schema import ChunkIds
 from services.retriever.snapshot import SnapshotRecord
+from services.sqlite_errors import damage
 
 _DELETED_AT_ONCE: Final = 100
 
@@ -234,12 +236,15 @@ class DocumentStore:
         )
 
     def snapshot(self) -> SnapshotRecord | None:
-        """The snapshot of the vector index that belongs to this store; None where there is none, or none of the bound encoder."""
+        """The snapshot of the vector index that belongs to this store; None where none is, or none of the bound encoder."""
         with self.reading() as connection:
             bound, record = _bound_encoder(connection), read_meta(connection, "snapshot")
         if bound is None or record is None:
             return None
-        snapshot = SnapshotRecord.model_validate_json(record)
+        try:
+            snapshot = SnapshotRecord.model_validate_json(record)
+        except ValidationError:
+            return None
         return snapshot if snapshot.fingerprint == bound.fingerprint else None
 
     def name_snapshot(self, record: SnapshotRecord | None) -> None:
@@ -294,7 +299,10 @@ class DocumentStore:
 
 def index_version(connection: sqlite3.Connection) -> int:
     """How many changes have been committed in the life of the store."""
-    return int(connection.execute("SELECT value FROM meta WHERE key = 'index_version'").fetchone()[0])
+    row = connection.execute("SELECT value FROM meta WHERE key = 'index_version'").fetchone()
+    if row is None or not isinstance(row[0], int):
+        raise damage(f"index_version is {row[0] if row else 'missing'}")
+    return row[0]
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> str | None:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from core.errors import EkibenError
+from services.retriever.repairing import repair_folder
 from tests.faults import inspection, power
 from tests.faults.scenario import SCENARIO, Ledger, Session, open_engine
 from tests.faults.shim import FOREVER, Action, Shim
@@ -30,10 +31,11 @@ BRIEFLY = 3
 
 @dataclass
 class Run:
-    """One run: what was done to it at which point, in which place of the scenario it struck, and what was wrong afterwards."""
+    """One run: what was done to it at which of how many points, in which place of the scenario it struck, and what was wrong afterwards."""
 
     what: str
     at: int
+    points: int
     place: str = ""
     kills: int = 0
     errors: list[str] = field(default_factory=list)
@@ -49,27 +51,29 @@ class Campaign:
         self.data = self.watched / "data"
         self.shim = shim
         self.random = random_
+        self.points = 0
         self._events = work / "events"
         self._report = work / "report"
 
     def count_points(self) -> int:
         """How many points the scenario has."""
         assert self._play() == 0, self._report.read_text()
-        return int(self._report.read_text())
+        self.points = int(self._report.read_text())
+        return self.points
 
     def kill(self, at: int, action: Action, *, again: bool) -> Run:
         """Kill the scenario at a point, kill the recovery that follows at a random one where it is to happen `again`, and inspect."""
-        run = Run(action.name.lower(), at)
+        run = Run(action.name.lower(), at, self.points)
         run.kills += self._was_killed(self._play(action, at))
         ledger = self._ledger(run)
         if again and run.kills:
-            run.kills += self._kill_recovery(action)
+            run.kills += self._kill_recovery(action, ledger)
         run.faults += self._inspect(self.data, ledger)
         return run
 
     def fail(self, at: int, action: Action, calls: int) -> Run:
         """Let calls fail from a point on, while the scenario goes on, and inspect when the disk is well again."""
-        run = Run(f"{action.name.lower()}{'' if calls == FOREVER else ' briefly'}", at)
+        run = Run(f"{action.name.lower()}{'' if calls == FOREVER else ' briefly'}", at, self.points)
         status = self._play(action, at, calls)
         ledger = self._ledger(run)
         if status:
@@ -79,7 +83,7 @@ class Campaign:
 
     def cut_power(self, at: int, trace: power.Trace) -> Run:
         """Rebuild the folder as a power loss at a point may leave it, and inspect."""
-        run = Run("power", at)
+        run = Run("power", at, trace.points)
         events = power.rebuild(trace, at, self.watched, self.random)
         ledger = _fold(("begin" if mark % 2 == 0 else "ack", mark // 2, "") for mark in events)
         run.place = ledger.place
@@ -129,20 +133,22 @@ class Campaign:
         run.place, run.errors = struck[0][0] if struck else ledger.place, [code for _, code in struck]
         return ledger
 
-    def _kill_recovery(self, action: Action) -> int:
-        """Kill the next opening at one of its points; returns how often it died."""
+    def _kill_recovery(self, action: Action, ledger: Ledger) -> int:
+        """Kill the next opening, or the next repair, at one of its points; returns how often it died."""
         before = self.work / "before"
         shutil.rmtree(before, ignore_errors=True)
         shutil.copytree(self.data, before) if self.data.exists() else before.mkdir()
-        _forked(lambda: self._recover(Action.NONE, 0), self._report)
+        _forked(lambda: self._recover(ledger, Action.NONE, 0), self._report)
         points = int(self._report.read_text())
         shutil.rmtree(self.data)
         before.rename(self.data)
         at = self.random.randint(1, points)
-        return self._was_killed(_forked(lambda: self._recover(action, at), self._report))
+        return self._was_killed(_forked(lambda: self._recover(ledger, action, at), self._report))
 
-    def _recover(self, action: Action, at: int) -> None:
+    def _recover(self, ledger: Ledger, action: Action, at: int) -> None:
         self.shim.arm(self.watched, action, at)
+        if ledger.is_damaged:
+            list(repair_folder(self.data, accept_loss=False))
         open_engine(self.data).close()
         self._report.write_text(str(self.shim.points))
 
@@ -199,8 +205,8 @@ def _runs(campaign: Campaign, what: str, choose: Callable[[int], Iterable[int]])
         return
     for at in choose(campaign.count_points()):
         if what == "kill":
-            yield campaign.kill(at, Action.KILL, again=at % 2 == 0)
-            yield campaign.kill(at, Action.TORN, again=at % 2 == 1)
+            yield campaign.kill(at, Action.KILL, again=at % 4 == 0)
+            yield campaign.kill(at, Action.TORN, again=at % 4 == 2)
         else:
             action = Action.FULL if what == "full" else Action.BROKEN
             yield campaign.fail(at, action, BRIEFLY)

@@ -1,10 +1,14 @@
 """Whether a store holds what it must and answers by it, asked from outside: documents, searches in all modes, its own verification."""
 
+import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from core.schemas import DocumentRef, ListRequest, Mode, Passage, SplitDocument
 from services.retriever.engine import RetrievalEngine
+from services.retriever.folder import CURRENT_NAME
+from services.retriever.repairing import repair_folder
 from tests.faults.scenario import Key, Ledger, Version, all_versions, document, open_engine, word_of
 from tests.services.retriever.samples import asking, unit_vector, vectors_of
 
@@ -17,11 +21,14 @@ Held = Mapping[Key, int]
 
 def faults(data: Path, ledger: Ledger) -> Iterator[str]:
     """Everything that is wrong with the store in `data`, which nobody has open; it has to take one more document, too."""
+    if ledger.is_damaged and (data / CURRENT_NAME).exists():
+        list(repair_folder(data, accept_loss=False))
     engine = open_engine(data)
     try:
         held = dict(held_versions(engine))
         yield from ledger.losses
         yield from _of_documents(held, engine, ledger)
+        yield from _of_salvaged(data, held, ledger)
         yield from of_searches(engine, held)
         yield from (f"verify: {fault}" for fault in engine.verify())
         yield from _of_one_more(engine, held)
@@ -55,6 +62,22 @@ def _of_documents(held: Held, engine: RetrievalEngine, ledger: Ledger) -> Iterat
             yield f"{key} has version {version}, allowed are {ledger.allowed[key]}"
         elif version is not None and not _is_whole(engine, key, version):
             yield f"{key} is not what was sent"
+
+
+def _of_salvaged(data: Path, held: Held, ledger: Ledger) -> Iterator[str]:
+    lines = salvaged_lines(data)
+    for key, version in ledger.salvaged.items():
+        sent = document(key, version).document
+        line = {"id": sent.id, "title": sent.title, "text": sent.text, "metadata": sent.metadata}
+        copies = int(held.get(key) == version) + lines[key.collection].count(line)
+        if copies != 1 or len([one for one in lines[key.collection] if one["id"] == key.id]) > 1:
+            yield f"{key} was salvaged and is there {copies} times: {lines[key.collection]}"
+
+
+def salvaged_lines(data: Path) -> dict[str, list[dict[str, object]]]:
+    """What `ekiben repair` has taken out of the store, by collection."""
+    files = {path.stem.removeprefix("salvaged-"): path.read_text(encoding="utf-8") for path in data.glob("salvaged-*.jsonl")}
+    return defaultdict(list, {name: [json.loads(line) for line in text.splitlines()] for name, text in files.items()})
 
 
 def _is_whole(engine: RetrievalEngine, key: Key, version: int) -> bool:

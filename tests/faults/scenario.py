@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,8 +14,11 @@ from core.errors import DocumentNotFound
 from core.schemas import CollectionRef, DocumentRef, SplitDocument
 from core.settings import load_settings
 from services.retriever.backup import back_up
+from services.retriever.database import Database
 from services.retriever.differing import differences
 from services.retriever.engine import RetrievalEngine
+from services.retriever.folder import CURRENT_NAME, current_name
+from services.retriever.repairing import repair_folder
 from tests.services.retriever.samples import DIM, ENCODER, split, vectors_of
 
 
@@ -71,11 +75,15 @@ class Session:
 
 @dataclass(frozen=True)
 class Step:
-    """One call of the store: the place in which a fault strikes, what is called, and what it makes of which documents."""
+    """One call of the store: the place in which a fault strikes, what is called, and what it makes of which documents.
+
+    `salvages`: documents that leave the store for the file of what is salvaged, and are as good as stored there.
+    """
 
     place: str
     run: Callable[[Session], object]
     effect: Mapping[Key, Version] = field(default_factory=dict)
+    salvages: Mapping[Key, int] = field(default_factory=dict)
 
 
 def _add(id_: str, version: int, collection: str = "default") -> Step:
@@ -126,6 +134,32 @@ def _restore() -> Step:
     return Step("restore", run)
 
 
+_HARM = (
+    "UPDATE vectors SET vector = zeroblob(length(vector)) WHERE chunk IN (SELECT chunks.id FROM chunks JOIN documents ON number = document "
+    "WHERE documents.id = 'g' AND ordinal = 1)",
+    "DELETE FROM chunks WHERE ordinal = 1 AND document = (SELECT number FROM documents WHERE id = 'h')",
+    "DELETE FROM facets",
+    "UPDATE collections SET chunks = chunks + 1",
+    "INSERT INTO chunk_index (rowid, title, headings, text) VALUES (1000000, '', '', 'astray')",
+)
+
+
+def _repair() -> Step:
+    """A store that lost the name of its database, a vector of `g`, a chunk of `h` and what is derived, and `ekiben repair`."""
+
+    def run(session: Session) -> None:
+        session.close()
+        with closing(Database.open(session.data / current_name(session.data))) as database, database.writing() as connection:
+            for statement in _HARM:
+                connection.execute(statement)
+        with suppress(OSError):
+            (session.data / CURRENT_NAME).write_text("gone")
+        list(repair_folder(session.data, accept_loss=False))
+
+    kept = {Key("default", id_): 1 for id_ in "gh"}
+    return Step("repair", run, dict.fromkeys(kept), kept)
+
+
 def _delete_collection(name: str, *ids: str) -> Step:
     return Step("collection", lambda session: session.open.delete_collection(CollectionRef(name=name)), {Key(name, id_): None for id_ in ids})
 
@@ -164,29 +198,40 @@ SCENARIO: tuple[Step, ...] = (
     _compact(),
     _reopen(),
     _delete("a"),
+    _add("g", 1),
+    _add("h", 1),
+    _repair(),
     _add("d", 2),
     _delete("e", "other"),
 )
 
 
 class Ledger:
-    """Which versions each document may have now: one where the last call for it was acknowledged, more where it was not."""
+    """Which versions each document may have now: one where the last call for it was acknowledged, more where it was not.
+
+    `salvaged` documents are in the file where they are not in the store. A store that `is_damaged` has to be repaired first.
+    """
 
     def __init__(self) -> None:
         self.allowed: defaultdict[Key, set[Version]] = defaultdict(lambda: {None})
         self.place = "start"
         self.losses: list[str] = []
+        self.salvaged: dict[Key, int] = {}
+        self.is_damaged = False
         self._before: dict[Key, set[Version]] = {}
 
     def begin(self, step: Step) -> None:
         """`step` may have happened or not from now on."""
         self.place = step.place
+        self.salvaged.update({key: version for key, version in step.salvages.items() if self.allowed[key] == {version}})
+        self.is_damaged = self.is_damaged or bool(step.salvages)
         self._before = {key: self.allowed[key] for key in step.effect}
         for key, version in step.effect.items():
             self.allowed[key] = self.allowed[key] | {version}
 
     def acknowledge(self, step: Step) -> None:
         """`step` has happened."""
+        self.is_damaged = self.is_damaged and not step.salvages
         for key, version in step.effect.items():
             self.allowed[key] = {version}
 

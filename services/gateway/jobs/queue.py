@@ -17,8 +17,8 @@ from core.settings import JobsSettings
 from services.clock import now
 from services.durable import sync_folder
 from services.folder_lock import hold
-from services.gateway.jobs.database import open_database
-from services.gateway.jobs.spool import Spool
+from services.gateway.jobs.database import Database, changing_job, checksum, seal_job
+from services.gateway.jobs.spool import Content, Spool
 
 ItemKind = Literal["file", "json"]
 _LAST_CURSOR: Final = 2**63 - 1
@@ -47,7 +47,7 @@ class Item:
     kind: ItemKind
     repeated: bool
     path: Path
-    bytes: int
+    content: Content
     starts: int
 
 
@@ -58,13 +58,14 @@ class JobQueue:
         self._limits = limits
         self._lock = lock
         self._spool = Spool(limits.data_dir / "spool")
-        self._database = open_database(limits.data_dir / "jobs.db")
+        self._database = Database(limits.data_dir / "jobs.db", may_be_new=not self._spool.names())
 
     @classmethod
     def open(cls, limits: JobsSettings) -> Self:
         """Hold the folder, creating it where it is missing, and delete the uploads that a crash has left without a job.
 
-        Raises StoreLocked while another process holds it, InvalidSettings where it can't be used, StoreCorrupt.
+        Raises StoreLocked while another process holds it, InvalidSettings where it can't be used, StoreCorrupt where the database is damaged,
+        missing though there were jobs, or lacks commits that were acknowledged. Uploads are checked one by one, before they are worked on.
         """
         lock = hold(limits.data_dir, "jobs", "jobs", "jobs.data_dir")
         with ExitStack() as undo:
@@ -98,11 +99,11 @@ class JobQueue:
         job_id = uuid.uuid4().hex
         files = [f"{job_id}-{ordinal}" for ordinal in range(len(uploads))]
         try:
-            sizes = [self._spool.write(file, upload.content) for file, upload in zip(files, uploads, strict=True)]
+            contents = [self._spool.write(file, upload.content) for file, upload in zip(files, uploads, strict=True)]
             self._spool.sync()
             with self._database.transaction() as db:
-                self._require_room(db, len(uploads), sum(sizes))
-                self._insert(db, job_id, collection, fields, list(zip(uploads, files, sizes, strict=True)))
+                self._require_room(db, len(uploads), sum(content.size for content in contents))
+                self._insert(db, job_id, collection, fields, list(zip(uploads, files, contents, strict=True)))
                 return _job(db, _row(db, job_id))
         except BaseException:
             self._spool.remove(files)
@@ -119,15 +120,18 @@ class JobQueue:
             if before + count > limit:
                 raise QueueFull(f"{before} {what} wait already, with these {count} it would be more than {limit} ({setting}): try again later")
 
-    def _insert(self, db: sqlite3.Connection, job_id: str, collection: str, fields: FieldMap, items: Sequence[tuple[Upload, str, int]]) -> None:
+    def _insert(self, db: sqlite3.Connection, job_id: str, collection: str, fields: FieldMap, items: Sequence[tuple[Upload, str, Content]]) -> None:
         number = db.execute(
             f"INSERT INTO jobs (id, collection, fields, state, turn, created_at, items) VALUES (?, ?, ?, 'queued', {_NEXT_TURN}, ?, ?)",  # noqa: S608
             (job_id, collection, fields.model_dump_json(), now(), len(items)),
         ).lastrowid
+        assert number is not None
+        seal_job(db, number)
         seen: set[str] = set()
-        for ordinal, (upload, file, size) in enumerate(items):
-            row = (number, ordinal, upload.id, upload.kind, upload.id in seen, file, size)
-            db.execute("INSERT INTO items (job, ordinal, id, kind, repeated, file, bytes) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        for ordinal, (upload, file, content) in enumerate(items):
+            row = (number, ordinal, upload.id, upload.kind, int(upload.id in seen), file, *content)
+            statement = "INSERT INTO items (job, ordinal, id, kind, repeated, file, bytes, sha256, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            db.execute(statement, (*row, checksum(row)))
             seen.add(upload.id)
 
     # -- out ---------------------------------------------------------------------------------------------------------------------
@@ -142,10 +146,11 @@ class JobQueue:
             job = db.execute("SELECT * FROM jobs WHERE finished_at IS NULL ORDER BY turn LIMIT 1").fetchone()
             if job is None:
                 return None
-            db.execute(
-                f"UPDATE jobs SET state = 'running', started_at = coalesce(started_at, ?), turn = {_NEXT_TURN} WHERE number = ?",  # noqa: S608
-                (now(), job["number"]),
-            )
+            with changing_job(db, job["number"]):
+                db.execute(
+                    f"UPDATE jobs SET state = 'running', started_at = coalesce(started_at, ?), turn = {_NEXT_TURN} WHERE number = ?",  # noqa: S608
+                    (now(), job["number"]),
+                )
             item = db.execute(
                 "UPDATE items SET starts = starts + 1 WHERE job = ?1 AND ordinal = (SELECT min(ordinal) FROM items WHERE job = ?1) RETURNING *",
                 (job["number"],),
@@ -160,7 +165,7 @@ class JobQueue:
             kind=item["kind"],
             repeated=bool(item["repeated"]),
             path=self._spool.path(item["file"]),
-            bytes=item["bytes"],
+            content=Content(item["bytes"], item["sha256"]),
             starts=item["starts"],
         )
 
@@ -177,7 +182,7 @@ class JobQueue:
 
     def finish(self, item: Item, results: Sequence[DocumentResult]) -> None:
         """Keep what became of an item's documents, and forget the item. Documents of an item that was cancelled meanwhile are counted as well."""
-        with self._database.transaction() as db:
+        with self._database.transaction() as db, changing_job(db, item.job):
             done = db.execute("DELETE FROM items WHERE job = ? AND ordinal = ?", (item.job, item.ordinal)).rowcount
             for state in DocumentCounts.model_fields:
                 count = sum(result.state == state for result in results)
@@ -214,7 +219,8 @@ class JobQueue:
         with self._database.transaction() as db:
             number = _row(db, job_id)["number"]
             files = [file for (file,) in db.execute("DELETE FROM items WHERE job = ? RETURNING file", (number,))]
-            db.execute("UPDATE jobs SET state = 'cancelled', finished_at = ? WHERE number = ? AND finished_at IS NULL", (now(), number))
+            with changing_job(db, number):
+                db.execute("UPDATE jobs SET state = 'cancelled', finished_at = ? WHERE number = ? AND finished_at IS NULL", (now(), number))
             job = _job(db, _row(db, job_id))
         self._spool.remove(files)
         return job
@@ -228,8 +234,8 @@ def _row(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:
 
 
 def _job(db: sqlite3.Connection, row: sqlite3.Row) -> Job:
-    errors = db.execute("SELECT result FROM errors WHERE job = ? ORDER BY rowid", (row["number"],))
-    return _as_job(row, (DocumentResult.model_validate_json(result) for (result,) in errors))
+    errors = db.execute("SELECT * FROM errors WHERE job = ? ORDER BY rowid", (row["number"],))
+    return _as_job(row, (DocumentResult.model_validate_json(error["result"]) for error in errors))
 
 
 def _as_job(row: sqlite3.Row, errors: Iterable[DocumentResult] = ()) -> Job:
@@ -250,7 +256,7 @@ def _as_job(row: sqlite3.Row, errors: Iterable[DocumentResult] = ()) -> Job:
 def _keep_errors(db: sqlite3.Connection, job: int, failed: Sequence[DocumentResult]) -> None:
     (kept,) = db.execute("SELECT count(*) FROM errors WHERE job = ?", (job,)).fetchone()
     rows = [(job, result.model_dump_json()) for result in failed[: MAX_JOB_ERRORS - kept]]
-    db.executemany("INSERT INTO errors (job, result) VALUES (?, ?)", rows)
+    db.executemany("INSERT INTO errors (job, result, crc) VALUES (?, ?, ?)", [(*row, checksum(row)) for row in rows])
 
 
 def _number(cursor: str) -> int:

@@ -16,6 +16,7 @@ from core.errors import (
     NotReady,
     StoreCorrupt,
     UnavailableError,
+    UploadDamaged,
     error_from,
 )
 from core.schemas import Document, DocumentResult, FieldMap, Job
@@ -26,6 +27,7 @@ from pipelines.ingestion.loading.source import printable
 from pipelines.ingestion.refusing import Loaded, refuse
 from services.border import under_request_id
 from services.gateway.jobs.queue import Item, JobQueue, Upload
+from services.gateway.jobs.spool import fault_of
 
 MAX_STARTS: Final = 3
 FIRST_PAUSE_S: Final = 0.5
@@ -81,7 +83,7 @@ class Jobs:
     async def running(self) -> AsyncIterator[None]:
         """Open the queue and work it off until the block ends; what is in work then is left for the next start. Once only."""
         queue = self._queue = await asyncio.to_thread(JobQueue.open, self._settings)
-        worker = asyncio.create_task(self._work(_ItemWorker(queue, self._loader, self._ingest, self._limits)))
+        worker = asyncio.create_task(self._work(ItemWorker(queue, self._loader, self._ingest, self._limits)))
         try:
             yield
         finally:
@@ -92,7 +94,7 @@ class Jobs:
                 await worker
             await asyncio.to_thread(queue.close)
 
-    async def _work(self, worker: "_ItemWorker") -> None:
+    async def _work(self, worker: "ItemWorker") -> None:
         pause_s = self._first_pause_s
         while True:
             self._arrival.clear()
@@ -115,7 +117,7 @@ class Jobs:
                 await self._arrival.wait()
 
 
-class _ItemWorker:
+class ItemWorker:
     """Takes one item and brings it to its end."""
 
     def __init__(self, queue: JobQueue, loader: IsolatedLoader, ingest: IngestDocuments, limits: IngestionSettings) -> None:
@@ -142,6 +144,8 @@ class _ItemWorker:
         """What became of the documents in `item`; of a job that is cancelled meanwhile those that were stored before."""
         try:
             self._check(item)
+            if not await self._is_there(item):
+                return []
             if item.kind == "json":
                 raw = await asyncio.to_thread(lambda: json.loads(item.path.read_bytes()))
                 return _named(item, _final(await self._ingest([raw], item.collection)))
@@ -160,9 +164,18 @@ class _ItemWorker:
             raise DocumentUnreadable(f"{name}: was begun {MAX_STARTS} times, and each time the service ended; send it again by itself, or split it")
         if item.repeated:
             raise InvalidRequest(f"id: {item.id!r} occurs twice in this request; send each document once")
-        if item.kind == "file" and item.bytes > self._limits.max_file_bytes:
+        if item.kind == "file" and item.content.size > self._limits.max_file_bytes:
             limit = self._limits.max_file_bytes
-            raise DocumentTooLarge(f"{name}: {item.bytes} bytes are above the limit of {limit} (ingestion.max_file_bytes); split the file")
+            raise DocumentTooLarge(f"{name}: {item.content.size} bytes are above the limit of {limit} (ingestion.max_file_bytes); split the file")
+
+    async def _is_there(self, item: Item) -> bool:
+        """False where the job was cancelled meanwhile; raises UploadDamaged where its file is not what was sent."""
+        fault = await asyncio.to_thread(fault_of, item.path, item.content)
+        if fault is None:
+            return True
+        if not await asyncio.to_thread(self._queue.is_wanted, item):
+            return False
+        raise UploadDamaged(f"{printable(item.id)}: the upload {fault}; send it again, and look after the disk of jobs.data_dir")
 
     async def _store(self, item: Item, loaded: Sequence[Loaded]) -> list[DocumentResult]:
         results: list[DocumentResult] = []

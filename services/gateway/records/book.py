@@ -16,7 +16,7 @@ from core.schemas import AnswerRecord
 from core.settings import RecordsSettings
 from services.clock import now
 from services.folder_lock import hold
-from services.gateway.database import Database, Layout
+from services.gateway.records.database import Database, Layout
 from services.sqlite_errors import Place
 
 _TABLES: Final = """

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from core.errors import CollectionConflict, CollectionNotFound, DocumentNotFound, IndexMismatch, InvalidSettings, StorageFull, StoreCorrupt
-from core.schemas import CollectionChange, CollectionRef, CollectionSettings, DocumentRef, EncoderInfo
+from core.schemas import CollectionChange, CollectionRef, CollectionSettings, DocumentRef, EncoderInfo, ListRequest
 from core.vectors import Vector
 from services.retriever import backup
 from services.retriever.engine import RetrievalEngine
@@ -303,13 +303,20 @@ def test_what_is_no_backup_is_refused_and_nothing_changes(tmp_path: Path, engine
 
 def _harm(data: Path, statement: str) -> None:
     connection = sqlite3.connect(data / "store-1.db", isolation_level=None)
-    connection.execute(statement)
+    connection.executescript(statement)
     connection.close()
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["DELETE FROM facets", "INSERT INTO chunk_index (chunk_index) VALUES ('delete-all')", "UPDATE collections SET chunks = 99"],
+    [
+        "DELETE FROM facets",
+        "INSERT INTO chunk_index (chunk_index) VALUES ('delete-all')",
+        "UPDATE collections SET chunks = 99",
+        "UPDATE collections SET settings = '{'",
+        "PRAGMA foreign_keys = OFF; UPDATE collections SET name = 'defau1t'",
+        "INSERT INTO collections VALUES (CAST(X'ff' AS TEXT), '{}', '', 0, 0)",
+    ],
 )
 def test_what_is_derived_is_repaired(tmp_path: Path, engine: RetrievalEngine, statement: str) -> None:
     tagged = split("tagged", "lunch with a tag", metadata={"kind": "tagged"})
@@ -331,6 +338,8 @@ def test_what_is_derived_is_repaired(tmp_path: Path, engine: RetrievalEngine, st
         ("UPDATE vectors SET vector = zeroblob(32) WHERE chunk = 1", False),
         ("UPDATE chunks SET text = 'another' WHERE id = 1", False),
         ("UPDATE documents SET text = 'X' || substr(text, 2) WHERE id = 'doc-0'", True),
+        ("UPDATE documents SET text = CAST(X'ff' || substr(text, 2) AS TEXT) WHERE id = 'doc-0'", True),
+        ("UPDATE documents SET metadata = '{' WHERE id = 'doc-0'", True),
     ],
 )
 def test_what_can_not_be_mended_answers_nothing_and_is_salvaged(tmp_path: Path, engine: RetrievalEngine, statement: str, damaged: bool) -> None:
@@ -354,7 +363,7 @@ def test_what_can_not_be_salvaged_stays_in_the_store(tmp_path: Path, engine: Ret
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr("services.retriever.repairing.os.fsync", fail)
+        disk.setattr("services.durable.os.fsync", fail)
         with pytest.raises(StorageFull, match="salvaged-default"):
             list(repair_folder(tmp_path, accept_loss=False))
     assert verify_folder(retriever_settings(tmp_path)) == found
@@ -380,10 +389,115 @@ def test_a_lost_log_is_refused_until_the_loss_is_accepted(tmp_path: Path) -> Non
     engine.close()
     (fault,) = verify_folder(retriever_settings(alive))
     assert "lost" in fault
-    with pytest.raises(StoreCorrupt, match="accept-loss"):
-        list(repair_folder(alive, accept_loss=False))
+    before = (alive / "store-1.db").read_bytes()
+    (alive / "CURRENT").unlink()
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match="accept-loss"):
+            list(repair_folder(alive, accept_loss=False))
+    assert (alive / "store-1.db").read_bytes() == before
     list(repair_folder(alive, accept_loss=True))
     assert verify_folder(retriever_settings(alive)) == ()
+
+
+def test_the_store_whose_commits_were_acknowledged_is_named_again_and_not_a_younger_one(tmp_path: Path, engine: RetrievalEngine) -> None:
+    before = _found(engine)
+    engine.close()
+    other = _open(tmp_path.parent / "other")
+    other.close()
+    (tmp_path / "store-7.db").write_bytes((tmp_path.parent / "other" / "store-1.db").read_bytes())
+    (tmp_path / "CURRENT").unlink()
+    named, *_ = repair_folder(tmp_path, accept_loss=False)
+    assert named == "CURRENT names store-1.db again"
+    again = _open(tmp_path)
+    assert _found(again) == before
+    again.close()
+
+
+def test_a_younger_store_with_fewer_commits_is_refused_until_the_loss_is_accepted(tmp_path: Path, engine: RetrievalEngine) -> None:
+    engine.close()
+    other = _open(tmp_path.parent / "other")
+    other.close()
+    (tmp_path / "store-1.db").rename(tmp_path / "gone")
+    (tmp_path / "store-7.db").write_bytes((tmp_path.parent / "other" / "store-1.db").read_bytes())
+    for _ in range(2):  # the first refusal is no reason to take it the second time
+        with pytest.raises(StoreCorrupt, match="accept-loss"):
+            list(repair_folder(tmp_path, accept_loss=False))
+    list(repair_folder(tmp_path, accept_loss=True))
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+
+
+def test_a_document_is_salvaged_once_though_its_repair_was_cut_short(tmp_path: Path, engine: RetrievalEngine) -> None:
+    engine.close()
+    _harm(tmp_path, "UPDATE chunks SET text = 'another' WHERE id = 1")
+    (tmp_path / "salvaged-default.jsonl").write_text('{"id": "earlier"}')  # without the end of its line
+    repairing = repair_folder(tmp_path, accept_loss=False)
+    while "was moved" not in next(repairing):
+        pass
+    repairing.close()
+    list(repair_folder(tmp_path, accept_loss=False))
+    lines = (tmp_path / "salvaged-default.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["earlier", "doc-0"]
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+
+
+def test_a_document_whose_chunk_strayed_is_salvaged(tmp_path: Path, engine: RetrievalEngine) -> None:
+    long = split("long", "the first line", "the second line", "the third line")
+    engine.add(long, vectors_of(long))
+    engine.close()
+    _harm(tmp_path, "PRAGMA foreign_keys = OFF; UPDATE chunks SET document = 999 WHERE text = 'the third line'")
+    assert any("belongs to nothing" in fault for fault in verify_folder(retriever_settings(tmp_path)))
+    list(repair_folder(tmp_path, accept_loss=False))
+    (line,) = (tmp_path / "salvaged-default.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"id": "long", "title": "", "text": long.document.text, "metadata": {}}
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+
+
+def test_a_document_whose_name_is_not_certain_is_salvaged_under_none(tmp_path: Path, engine: RetrievalEngine) -> None:
+    engine.close()
+    content = (tmp_path / "store-1.db").read_bytes()
+    assert content.count(b"defaultdoc-0") == 2  # the row, and the index of names
+    (tmp_path / "store-1.db").write_bytes(content.replace(b"defaultdoc-0", b"defaultdoc-x", 1))
+    list(repair_folder(tmp_path, accept_loss=False))
+    assert verify_folder(retriever_settings(tmp_path)) == ()
+    (line,) = (tmp_path / "salvaged-misnamed.jsonl").read_text().splitlines()
+    assert json.loads(line)["text"] == DOCUMENTS[0].document.text
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "PRAGMA foreign_keys = OFF; UPDATE documents SET collection = 'defau1t' WHERE id = 'doc-0'",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'ordinal', 'ordinel') WHERE name = 'chunks'",
+    ],
+)
+def test_what_can_be_neither_mended_nor_salvaged_is_refused_and_nothing_changes(tmp_path: Path, engine: RetrievalEngine, statement: str) -> None:
+    engine.close()
+    _harm(tmp_path, statement)
+    before = (tmp_path / "store-1.db").read_bytes()
+    with pytest.raises(StoreCorrupt, match="ekiben restore"):
+        list(repair_folder(tmp_path, accept_loss=False))
+    assert (tmp_path / "store-1.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("column", ["metadata", "structure"])
+def test_metadata_that_can_not_be_read_is_damage(tmp_path: Path, engine: RetrievalEngine, column: str) -> None:
+    engine.close()
+    _harm(tmp_path, f"UPDATE documents SET {column} = '{{' WHERE id = 'doc-0'")
+    engine = _open(tmp_path)
+    with pytest.raises(StoreCorrupt, match="ekiben repair"):
+        engine.get(DocumentRef(id="doc-0"))
+    if column == "metadata":
+        with pytest.raises(StoreCorrupt, match="ekiben repair"):
+            engine.list(ListRequest())
+    engine.close()
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM meta WHERE key = 'index_version'", "UPDATE meta SET value = '{' WHERE key = 'encoder'"])
+def test_a_damaged_record_refuses_the_start_in_our_words(tmp_path: Path, engine: RetrievalEngine, statement: str) -> None:
+    engine.close()
+    _harm(tmp_path, statement)
+    with pytest.raises(StoreCorrupt, match="ekiben restore"):
+        _open(tmp_path)
 
 
 def test_the_dimension_of_the_samples_is_not_that_of_the_target() -> None:

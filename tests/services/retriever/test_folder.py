@@ -10,7 +10,7 @@ import pytest
 from core.errors import InvalidSettings, StorageFull, StoreCorrupt, StoreLocked
 from services.retriever.backup import back_up
 from services.retriever.database import Database
-from services.retriever.folder import DataFolder, discard, name_current
+from services.retriever.folder import DataFolder, discard
 
 
 def _make_store(folder: DataFolder, commits: int = 1) -> None:
@@ -116,7 +116,11 @@ def test_a_damaged_name_is_refused_and_repair_names_the_store_again(tmp_path: Pa
     (tmp_path / "CURRENT").write_bytes(content)
     with pytest.raises(StoreCorrupt, match="ekiben repair"):
         DataFolder.open(tmp_path)
-    assert name_current(tmp_path).name == "store-1.db"
+    with DataFolder.open(tmp_path, mending=True) as folder:
+        assert not folder.find_store()
+        folder.switch(folder.database)
+        assert folder.find_store()
+        assert folder.database.name == "store-1.db"
     DataFolder.open(tmp_path).close()
 
 
@@ -134,8 +138,8 @@ def test_a_missing_database_is_not_taken_for_a_new_folder(tmp_path: Path) -> Non
     discard(tmp_path / "store-1.db")
     with pytest.raises(StoreCorrupt, match="ekiben restore"):
         DataFolder.open(tmp_path)
-    with pytest.raises(StoreCorrupt, match="ekiben restore"):
-        name_current(tmp_path)
+    with DataFolder.open(tmp_path, mending=True) as folder, pytest.raises(StoreCorrupt, match="ekiben restore"):
+        folder.find_store()
 
 
 def test_a_switch_on_a_full_disk_changes_nothing(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ def test_a_sound_store_has_no_faults(connection: sqlite3.Connection) -> None:
     ("damage", "expected"),
     [
         ("DELETE FROM vectors WHERE chunk = 2", ["chunk 2 has no vector"]),
-        ("UPDATE vectors SET vector = x'00' WHERE chunk = 3", ["the vector of chunk 3 has 1 bytes instead of 32"]),
+        ("UPDATE vectors SET vector = x'00' WHERE chunk = 3", ["the vector of chunk 3 is not the one of 32 bytes that was stored"]),
         ("INSERT INTO vectors VALUES (9, 420107693, zeroblob(32))", ["row 9 of vectors belongs to nothing in chunks"]),
         ("UPDATE chunks SET end_char = 900 WHERE id = 2", ["document 'one' of collection 'default': chunk 1 is at 12 to 900, outside of"]),
         ("UPDATE chunks SET start_char = -1 WHERE id = 1", ["chunk 0 is at -1 to 11, outside of the text's 24 characters"]),
@@ -38,7 +38,7 @@ def test_a_sound_store_has_no_faults(connection: sqlite3.Connection) -> None:
         ),
         ("UPDATE documents SET text = 'x' || substr(text, 2) WHERE id = 'one'", ["document 'one' of collection 'default': is damaged"]),
         ("UPDATE chunks SET page = 7 WHERE id = 1", ["chunk 0 is not the one that was stored"]),
-        ("UPDATE vectors SET vector = zeroblob(32) WHERE chunk = 3", ["the vector of chunk 3 is not the one that was stored"]),
+        ("UPDATE vectors SET vector = zeroblob(32) WHERE chunk = 3", ["the vector of chunk 3 is not the one of 32 bytes that was stored"]),
         ("UPDATE collections SET chunks = 9", ["collection 'default' counts 2 documents and 9 chunks instead of"]),
         ("INSERT INTO chunk_index (chunk_index, rowid, title, text) VALUES ('delete', 1, '', 'first chunk')", ["the full-text index doesn't agree"]),
         (

@@ -51,7 +51,7 @@ def test_an_item_is_taken_with_all_that_was_sent_and_gone_when_it_is_finished(qu
     assert (job.state, job.items, job.items_done, job.started_at) == ("queued", 1, 0, None)
     item = _take(queue)
     assert (item.job_id, item.id, item.kind, item.collection, item.fields) == (job.id, "a.txt", "file", "mine", FieldMap(text="body"))
-    assert (item.path.read_bytes(), item.bytes, item.starts, item.repeated) == (b"Some text.", 10, 1, False)
+    assert (item.path.read_bytes(), item.content.size, item.starts, item.repeated) == (b"Some text.", 10, 1, False)
     assert queue.get(job.id).state == "running"
     queue.finish(item, [_result("created"), _result("failed", "b"), _result("unchanged")])
     done = queue.get(job.id)
@@ -228,6 +228,48 @@ def test_a_database_of_another_version_or_none_is_refused_and_the_folder_let_go(
     database.unlink()
     JobQueue.open(settings).close()
     assert another_version.tb is not no_database.tb  # tracebacks keep what was opened: it was let go by hand, not by the garbage collector
+
+
+@pytest.mark.parametrize(
+    "harm",
+    ["UPDATE items SET id = 'another'", "UPDATE items SET sha256 = ''", "UPDATE jobs SET collection = 'another'", "UPDATE jobs SET id = 'another'"],
+)
+def test_a_row_that_is_not_what_was_written_is_never_used_and_the_next_start_is_refused(queue: JobQueue, settings: JobsSettings, harm: str) -> None:
+    _submit(queue, "a")
+    connection = sqlite3.connect(settings.data_dir / "jobs.db", isolation_level=None)
+    connection.execute(harm)
+    connection.close()
+    with pytest.raises(StoreCorrupt, match="send again"):
+        queue.take()
+    if "UPDATE jobs" in harm:
+        with pytest.raises(StoreCorrupt, match="send again"):
+            queue.list(ListJobsRequest())
+    queue.close()
+    with pytest.raises(StoreCorrupt, match="send again"):
+        JobQueue.open(settings)
+
+
+def test_errors_that_are_not_what_was_written_are_not_told(queue: JobQueue, settings: JobsSettings) -> None:
+    job = _submit(queue, "a")
+    queue.finish(_take(queue), [_result("failed")])
+    connection = sqlite3.connect(settings.data_dir / "jobs.db", isolation_level=None)
+    connection.execute("UPDATE errors SET result = CAST(X'ff' AS TEXT)")
+    connection.close()
+    with pytest.raises(StoreCorrupt):
+        queue.get(job.id)
+
+
+def test_commits_that_are_lost_or_another_folders_refuse_the_start(queue: JobQueue, settings: JobsSettings, tmp_path: Path) -> None:
+    JobQueue.open(settings.model_copy(update={"data_dir": tmp_path / "other"})).close()
+    queue.close()
+    empty = (settings.data_dir / "jobs.db").read_bytes()
+    reopened = JobQueue.open(settings)
+    _submit(reopened, "a")
+    reopened.close()
+    for content, finding in ((empty, "lost 1 of 1 commits"), ((tmp_path / "other" / "jobs.db").read_bytes(), "belongs to")):
+        (settings.data_dir / "jobs.db").write_bytes(content)
+        with pytest.raises(StoreCorrupt, match=finding):
+            JobQueue.open(settings)
 
 
 def test_a_disk_that_is_full_refuses_the_job_and_leaves_nothing_of_it(settings: JobsSettings) -> None:

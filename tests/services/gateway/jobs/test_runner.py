@@ -15,8 +15,8 @@ from pipelines.ingestion.ingest import IngestDocuments
 from pipelines.ingestion.isolating import IsolatedLoader
 from pipelines.ingestion.loading import load_file
 from pipelines.ingestion.refusing import Loaded
-from services.gateway.jobs.queue import JobQueue, Upload
-from services.gateway.jobs.runner import MAX_STARTS, Jobs
+from services.gateway.jobs.queue import Item, JobQueue, Upload
+from services.gateway.jobs.runner import MAX_STARTS, ItemWorker, Jobs
 from tests.services.gateway.fakes import FakeRetriever
 
 LIMITS = load_settings().ingestion.model_copy(update={"max_file_bytes": 100_000})
@@ -198,6 +198,23 @@ async def test_cancelling_stops_inside_a_file_of_many_documents(start: Start) ->
     assert 0 < after.documents.created < 200
     assert after.documents.created == len(retriever.order) - 1 == len(retriever.stored) - 1
     assert "never" not in retriever.order
+
+
+async def test_a_job_that_is_cancelled_before_its_item_is_read_has_no_error(job_settings: JobsSettings) -> None:
+    class CancelledAtOnce(JobQueue):
+        def take(self) -> Item | None:
+            item = super().take()
+            if item is not None:
+                self.cancel(item.job_id)
+            return item
+
+    queue = CancelledAtOnce.open(job_settings)
+    job = queue.submit(DEFAULT_COLLECTION, FieldMap(), _file("a.txt", b"Text."))
+    retriever = FakeRetriever()
+    assert await ItemWorker(queue, LoaderInPlace(LIMITS), IngestDocuments(retriever, retriever, LIMITS), LIMITS).work_one()
+    after = queue.get(job.id)
+    assert (after.state, after.documents.failed, after.errors, retriever.order) == ("cancelled", 0, (), [])
+    queue.close()
 
 
 async def test_a_small_job_does_not_wait_for_a_large_one(start: Start) -> None:

@@ -1,4 +1,4 @@
-"""A SQLite database of the gateway: one connection, a schema with a version, transactions."""
+"""A SQLite database of the records: one connection, a schema with a version, transactions."""
 
 import sqlite3
 import threading
