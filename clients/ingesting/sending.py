@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from clients.http_client import MAX_SYNC_CHARS, MAX_SYNC_DOCUMENTS
+from clients.http_client import MAX_SYNC_DOCUMENTS
 from clients.ingesting.outcomes import Outcome
 from core.schemas import Document, DocumentResult
 
@@ -16,6 +16,11 @@ IN_FLIGHT = 3
 """Batches that are sent at once: the Embedder finds the next one there when it is done with the last."""
 MAX_WAITING = 6
 """Batches that are held in memory: in flight, or answered and waiting for an earlier one to be reported."""
+MAX_BATCH_CHARS = 100_000
+"""Characters of a batch of several documents: some hundred chunks, about what the Retriever has embedded in one call.
+
+The gateway splits a batch before any of it is embedded: larger ones leave the Embedder idle at the start of a run, while 500 chunks are split.
+"""
 _MAX_ITEMS = 1_000
 # Where nothing is in flight, waiting for a full batch would leave the Embedder idle; this much is worth a request.
 _WORTH_SENDING_DOCUMENTS = 8
@@ -74,7 +79,7 @@ class _Batch:
             return False
         if not isinstance(item, Document) or not self.documents:
             return True
-        return self.documents < MAX_SYNC_DOCUMENTS and self.chars + len(item.text) <= MAX_SYNC_CHARS
+        return self.documents < MAX_SYNC_DOCUMENTS and self.chars + len(item.text) <= MAX_BATCH_CHARS
 
     def add(self, item: Item) -> None:
         self.items.append(item)

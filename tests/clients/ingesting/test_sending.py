@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.http_client import MAX_SYNC_CHARS, MAX_SYNC_DOCUMENTS
+from clients.http_client import MAX_SYNC_DOCUMENTS
 from clients.ingesting.outcomes import Outcome
-from clients.ingesting.sending import IN_FLIGHT, MAX_WAITING, Item, send_all
+from clients.ingesting.sending import IN_FLIGHT, MAX_BATCH_CHARS, MAX_WAITING, Item, send_all
 from core.errors import Internal
 from core.schemas import Document, DocumentResult
 
@@ -26,7 +26,7 @@ def _no_need() -> None:
     raise AssertionError("nothing went wrong")
 
 
-@given(sizes=st.lists(st.sampled_from([0, 1, 30_000, 150_000, 390_000, 450_000]), max_size=120))
+@given(sizes=st.lists(st.sampled_from([0, 1, 30_000, 70_000, 100_000, 450_000]), max_size=120))
 def test_every_item_is_reported_once_in_order_and_batches_are_bounded(sizes: list[int]) -> None:
     """A size of 0 stands for an item that isn't sent."""
     items: list[Item] = [
@@ -42,7 +42,7 @@ def test_every_item_is_reported_once_in_order_and_batches_are_bounded(sizes: lis
     send_all(items, send, reported.append, _no_need)
     assert [(one.id, one.state) for one in reported] == [(str(number), "created" if size else "unchanged") for number, size in enumerate(sizes)]
     assert all(len(batch) <= MAX_SYNC_DOCUMENTS for batch in batches)
-    assert all(len(batch) == 1 or sum(len(one.text) for one in batch) <= MAX_SYNC_CHARS for batch in batches)
+    assert all(len(batch) == 1 or sum(len(one.text) for one in batch) <= MAX_BATCH_CHARS for batch in batches)
     assert all(batches)
 
 
@@ -63,7 +63,7 @@ def test_several_batches_are_in_flight_at_once_and_no_more() -> None:
         return _created(documents)
 
     # One document a batch, in whole rounds of the barrier.
-    send_all(_documents(3 * IN_FLIGHT, MAX_SYNC_CHARS), send, lambda _: None, _no_need)
+    send_all(_documents(3 * IN_FLIGHT, MAX_BATCH_CHARS), send, lambda _: None, _no_need)
     assert max(in_flight) == IN_FLIGHT
 
 
@@ -75,7 +75,7 @@ def test_no_more_is_taken_from_the_loader_than_a_slow_server_leaves_room_for() -
 
     def loading() -> Iterator[Document]:
         nonlocal taken
-        for document in _documents(30, MAX_SYNC_CHARS):
+        for document in _documents(30, MAX_BATCH_CHARS):
             taken += 1
             if taken == bound:
                 at_bound.set()
@@ -126,7 +126,7 @@ def test_after_an_error_the_others_in_flight_are_reported_and_nothing_more_is_se
         return _created(documents)
 
     with pytest.raises(Internal, match="a fault"):
-        send_all(_documents(50, MAX_SYNC_CHARS), send, reported.append, lambda: gave_up.append(True))
+        send_all(_documents(50, MAX_BATCH_CHARS), send, reported.append, lambda: gave_up.append(True))
     assert gave_up == [True]
     assert "0" not in {one.id for one in reported}
     assert {"1", "2"} <= {one.id for one in reported} == set(sent) - {"0"}
