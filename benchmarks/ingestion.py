@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--paragraphs", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the services are stopped then, too
     paragraphs = (_lines_of(arguments.texts) if arguments.texts else _numbered_sample(arguments.paragraphs))[: arguments.paragraphs]
     with tempfile.TemporaryDirectory() as name, _serving(Path(name)) as services:
         folders = [_written(Path(name) / str(count), label, count, paragraphs, services.encoder) for label, count in PARAGRAPHS_PER_FILE.items()]
@@ -98,7 +99,7 @@ def main() -> None:
 
 def _measure(services: "_Services", folder: Folder, way: Way, rounds: int, startup_s: float) -> None:
     count = len(folder.passages)
-    print(f"\n{folder.name}: {folder.files} files, {count} passages, passages/s", flush=True)
+    print(f"\n{folder.name}: {folder.files} {'file' if folder.files == 1 else 'files'}, {count} passages; passages/s", flush=True)
     ceilings, ingests = [], []
     for number in range(rounds):
         ceilings.append(services.measured(lambda: services.embed(folder.passages, way)))
