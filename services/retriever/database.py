@@ -67,11 +67,15 @@ class Database:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def give_back_pages(self) -> bool:
-        """Take up to 2,048 free pages off the end of the file; True where there are more."""
+        """Take up to 2,048 free pages off the end of the file; True where there are more. False as well where none would go, as on a full disk."""
         with self._place.translating(), self._writing:
             self._require_open()
+            before = self._free_pages()
             self._writer.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-            return bool(self._writer.execute("PRAGMA freelist_count").fetchone()[0])
+            return 0 < self._free_pages() < before
+
+    def _free_pages(self) -> int:
+        return int(self._writer.execute("PRAGMA freelist_count").fetchone()[0])
 
     def sizes(self) -> tuple[int, int]:
         """Bytes of the database with its log, and bytes of its free pages."""
