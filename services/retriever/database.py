@@ -67,15 +67,12 @@ class Database:
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def give_back_pages(self) -> bool:
-        """Take up to 2,048 free pages off the end of the file; True where there are more. False as well where none would go, as on a full disk."""
-        with self._place.translating(), self._writing:
-            self._require_open()
-            before = self._free_pages()
-            self._writer.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-            return 0 < self._free_pages() < before
-
-    def _free_pages(self) -> int:
-        return int(self._writer.execute("PRAGMA freelist_count").fetchone()[0])
+        """Take up to 2,048 free pages off the end of the file; True where there are more, and some were taken."""
+        # In a transaction of ours: where the disk is full, the statement alone reports nothing, and takes nothing.
+        with self.writing() as connection:
+            before = _free_pages(connection)
+            connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+            return 0 < _free_pages(connection) < before
 
     def sizes(self) -> tuple[int, int]:
         """Bytes of the database with its log, and bytes of its free pages."""
@@ -152,6 +149,10 @@ class Database:
             self._writer.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         self._writer.execute("PRAGMA journal_mode = WAL")
         require_schema(self._writer, SCHEMA)
+
+
+def _free_pages(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def place(data_dir: Path) -> Place:

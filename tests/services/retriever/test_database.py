@@ -171,6 +171,24 @@ def test_a_full_disk_fails_one_write_and_the_store_goes_on(database: Database, l
     assert _count(database) == 2
 
 
+def test_giving_back_space_on_a_full_disk_ends_with_an_error(database: Database) -> None:
+    _insert(database, "gone", chars=1_000_000)
+    with database.writing() as connection:
+        connection.execute("DELETE FROM documents")
+    database.checkpoint()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, unlimited[1]))
+    try:
+        with pytest.raises(StorageFull):
+            while database.give_back_pages():
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    while database.give_back_pages():
+        pass
+    assert database.sizes()[1] == 0
+
+
 def test_damaged_pages_are_reported_and_not_read(tmp_path: Path) -> None:
     database = Database.open(tmp_path / FILE_NAME)
     for n in range(200):
