@@ -160,7 +160,7 @@ def _copy_records(server: Server, answers: Sequence[Answer], folder: Path) -> No
     (folder / "records").mkdir(parents=True)
     end = time.monotonic() + WRITE_TIMEOUT_S
     with (
-        closing(sqlite3.connect(server.folder / "records" / "records.db")) as source,
+        closing(sqlite3.connect(server.data / "records" / "records.db")) as source,
         closing(sqlite3.connect(folder / "records" / "records.db")) as copy,
     ):
         while not source.execute("SELECT 1 FROM records WHERE id = ?", (answers[-1].id,)).fetchone():
