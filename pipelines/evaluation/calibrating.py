@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from core.errors import BadEvaluation
 from pipelines.answering.calibration import Calibration, Logistic
 from pipelines.answering.evidence import ABOUT, SAYS
 from pipelines.evaluation.abstention import Floats, auroc, refusals_at, threshold_at
 from pipelines.evaluation.report import SetReport
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 FOLDS: Final = 5
 _SEED: Final = 1
@@ -89,12 +90,16 @@ class _Table:
 
     def cross_validated(self) -> Floats:
         """The probability of each question by a fit on the others, in folds."""
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict  # noqa: PLC0415 - it looks for torch, which pipelines do without
+
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=_SEED)
         found = cross_val_predict(_regression(), self.signals, self.answerable, cv=folds, method="predict_proba")
         return np.asarray(found[:, 1], np.float64)
 
 
-def _regression() -> LogisticRegression:
+def _regression() -> "LogisticRegression":
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - as above
+
     return LogisticRegression(C=_INVERSE_PENALTY, max_iter=5_000)
 
 

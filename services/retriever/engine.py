@@ -109,6 +109,11 @@ class RetrievalEngine:
         """The encoder that the store belongs to, without its tokenizer; None before the first one was bound."""
         return self._live.store.bound_encoder()
 
+    def belongs_to(self, encoder: EncoderInfo) -> bool:
+        """Whether `encoder` is the one that was bound last, or that a reindexing ended with."""
+        bound = self._live.encoder
+        return bound is not None and bound.fingerprint == encoder.fingerprint
+
     def bind_encoder(self, encoder: EncoderInfo) -> None:
         """Take vectors of `encoder` from now on; raises IndexMismatch where the store holds those of another one."""
         with self._changing:

@@ -279,7 +279,8 @@ class Retriever:
 
     async def _bound_encoder(self) -> EncoderInfo:
         """The Embedder's encoder that the store is bound to. Raises IndexMismatch where the store belongs to none that runs."""
-        if self._info is None:
+        # A reindexing exchanges the index first; what is known here follows.
+        if self._info is None or not self._engine.belongs_to(self._info):
             running = await self._running_encoders()
             stored = await asyncio.to_thread(self._engine.stored_encoder)
             info = next((one for one in running if stored and one.fingerprint == stored.fingerprint), running[0])
