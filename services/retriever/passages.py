@@ -90,16 +90,11 @@ def cosines(connection: sqlite3.Connection, ids: Sequence[int], vector: Vector) 
     return dict(zip(found.tolist(), (vectors @ vector).tolist(), strict=True))
 
 
-def stored_vectors(connection: sqlite3.Connection, dim: int, ids: ChunkIds | None = None) -> Iterator[tuple[ChunkIds, Vector]]:
-    """Ids and vectors (float32 `[n, dim]`) of `ids`, or of all chunks, some thousand at a time, by id.
+def stored_vectors(connection: sqlite3.Connection, dim: int, ids: ChunkIds) -> Iterator[tuple[ChunkIds, Vector]]:
+    """Ids and vectors (float32 `[n, dim]`) of those of `ids` that are there, some thousand at a time, by id.
 
     Raises StoreCorrupt where a vector is damaged on the disk.
     """
-    if ids is None:
-        cursor = connection.execute(f"{_VECTORS} ORDER BY chunk")
-        while rows := cursor.fetchmany(VECTORS_PER_READ):
-            yield _matrix(rows, dim)
-        return
     for first in range(0, ids.size, VECTORS_PER_READ):
         scope = Scope.of_chunks(ids[first : first + VECTORS_PER_READ].tolist())
         if rows := connection.execute(f"{_VECTORS} WHERE chunk IN ({scope.sql}) ORDER BY chunk", scope.parameters).fetchall():

@@ -2,7 +2,7 @@ import pytest
 
 from core.errors import StoreCorrupt
 from services.retriever import passages
-from services.retriever.passages import cosines, fetch, stored_vectors
+from services.retriever.passages import chunk_ids, cosines, fetch, stored_vectors
 from tests.services.retriever.samples import DIM, database_of, split, unit_vector, vectors_of
 
 DOCUMENT = split("id", "one", "two", "three")
@@ -21,12 +21,13 @@ def test_cosines_are_those_of_the_stored_vectors() -> None:
 
 def test_vectors_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passages, "VECTORS_PER_READ", 2)
-    assert [ids.tolist() for ids, _ in stored_vectors(database_of(DOCUMENT), DIM)] == [[1, 2], [3]]
+    connection = database_of(DOCUMENT)
+    assert [ids.tolist() for ids, _ in stored_vectors(connection, DIM, chunk_ids(connection))] == [[1, 2], [3]]
 
 
 def test_a_vector_of_another_size_is_damage() -> None:
     connection = database_of(DOCUMENT)
     connection.execute("UPDATE vectors SET vector = x'00' WHERE chunk = 2")
-    for read in (lambda: list(stored_vectors(connection, DIM)), lambda: cosines(connection, [2], unit_vector("query"))):
+    for read in (lambda: list(stored_vectors(connection, DIM, chunk_ids(connection))), lambda: cosines(connection, [2], unit_vector("query"))):
         with pytest.raises(StoreCorrupt, match="vector of chunk 2 is damaged"):
             read()

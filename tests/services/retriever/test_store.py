@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.errors import DocumentNotFound, IndexMismatch, InvalidRequest, StorageFull
 from core.schemas import Document, DocumentRef, ListRequest, Scalar, SplitDocument
 from services.retriever.database import Database
-from services.retriever.passages import stored_vectors
+from services.retriever.passages import chunk_ids, stored_vectors
 from services.retriever.store import DocumentStore
 from tests.services.retriever.samples import DIM, ENCODER, database_of, split, vectors_of
 
@@ -108,7 +108,7 @@ def test_vectors_come_back_as_they_were_put(store: DocumentStore) -> None:
     documents = [split(str(n), *(f"text {n} {part}" for part in range(3))) for n in range(4)]
     added = [store.put(document, vectors_of(document)).added for document in documents]
     with store.reading() as connection:
-        ids, vectors = next(stored_vectors(connection, DIM))
+        ids, vectors = next(stored_vectors(connection, DIM, chunk_ids(connection)))
     assert ids.tolist() == np.concatenate(added).tolist()
     assert np.array_equal(vectors, np.concatenate([vectors_of(document) for document in documents]))
 
