@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := gateway,embedder,retriever,generator,generator-seq2seq,dev
+EXTRAS := gateway,embedder,retriever,generator,generator-transformers,generator-ctranslate2,generator-openai,dev
 PIP_ARGS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 export BENTOML_DO_NOT_TRACK := true

@@ -1,6 +1,6 @@
 """What the journeys need of the world, as protocols. Services and tests bring the implementations."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from core.schemas import (
@@ -13,6 +13,7 @@ from core.schemas import (
     DocumentRef,
     DocumentResult,
     EncoderInfo,
+    GenerationEvent,
     GenerationItem,
     GenerationResult,
     ListRequest,
@@ -91,3 +92,6 @@ class Generates(Protocol):
 
     async def compose(self, item: GenerationItem) -> GenerationResult:
         """An answer from the sentences of all summaries."""
+
+    def stream(self, item: GenerationItem) -> AsyncGenerator[GenerationEvent, None]:
+        """`compose` as it is written: texts, each sentence as it is complete, the result last. What fails is raised; closing it stops the work."""

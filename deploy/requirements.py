@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = ROOT / "pyproject.toml"
 CONSTRAINTS = ROOT / "constraints.txt"
 REQUIREMENTS = ROOT / "deploy" / "requirements.txt"
-# With seq2seq, which is a setting away and needs nothing that the Embedder does not bring along.
-EXTRAS = ("gateway", "retriever", "embedder", "generator", "generator-seq2seq")
+# With models of transformers, which are a setting away and need nothing that the Embedder does not bring along; with remote models as well.
+EXTRAS = ("gateway", "retriever", "embedder", "generator", "generator-transformers", "generator-openai")
 
 
 def runtime_requirements() -> str:

@@ -16,11 +16,12 @@ an upgrade fail loudly instead of quietly bringing a trap back.
 """
 
 import asyncio
+import contextlib
 import functools
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -244,18 +245,19 @@ def event_line(event: Mapping[str, object]) -> str:
     return json.dumps(event, ensure_ascii=True, separators=(",", ":")) + "\n"
 
 
-async def events(source: AsyncIterator[Mapping[str, object]]) -> AsyncIterator[str]:
+async def events(source: AsyncGenerator[Mapping[str, object], None]) -> AsyncGenerator[str, None]:
     """The lines a streaming API yields: each event of `source`, then `done`; or `error` with the error's data where `source` fails."""
     try:
-        async for event in source:
-            yield event_line(event)
+        async with contextlib.aclosing(source):
+            async for event in source:
+                yield event_line(event)
     except EkibenError as error:
         yield event_line({"event": "error", "error": error.info(request_id.get() or None).model_dump()})
     else:
         yield event_line(DONE)
 
 
-async def stream_events(service: str, dependency: object, route: str, payload: Mapping[str, object]) -> AsyncIterator[dict[str, Any]]:
+async def stream_events(service: str, dependency: object, route: str, payload: Mapping[str, object]) -> AsyncGenerator[dict[str, Any], None]:
     """Events of a streaming API of a dependency, without the final `done`.
 
     Closing this iterator closes the socket, which cancels the work upstream. Raises the error the stream ends with, and DependencyUnavailable

@@ -47,7 +47,19 @@ from core.schemas.fields import (
     Setting,
     TopK,
 )
-from core.schemas.generation import BatchStats, GenerationItem, GenerationResult, GeneratorInfo, Sentence, Source, Span
+from core.schemas.generation import (
+    BatchStats,
+    GenerationDone,
+    GenerationEvent,
+    GenerationItem,
+    GenerationResult,
+    GenerationSentence,
+    GenerationText,
+    GeneratorInfo,
+    Sentence,
+    Source,
+    Span,
+)
 from core.schemas.jobs import MAX_JOB_ERRORS, DocumentCounts, Job, JobPage, JobState, ListJobsRequest
 from core.schemas.records import (
     AnswerRecord,
@@ -113,8 +125,12 @@ __all__ = [
     "Filter",
     "Filters",
     "Frozen",
+    "GenerationDone",
+    "GenerationEvent",
     "GenerationItem",
     "GenerationResult",
+    "GenerationSentence",
+    "GenerationText",
     "GeneratorInfo",
     "Heading",
     "Identifier",

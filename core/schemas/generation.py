@@ -1,5 +1,9 @@
 """Work for the generator, and its results."""
 
+from typing import Annotated, Literal
+
+from pydantic import Field
+
 from core.errors import ErrorInfo
 from core.schemas.fields import Frozen, Setting
 
@@ -83,3 +87,27 @@ class GenerationResult(Frozen):
     def text(self) -> str:
         """The sentences as one text."""
         return " ".join(sentence.text for sentence in self.sentences)
+
+
+class GenerationText(Frozen):
+    """More of the text that is being written."""
+
+    event: Literal["text"] = "text"
+    text: str
+
+
+class GenerationSentence(Frozen):
+    """A sentence is complete, and what it rests on is known."""
+
+    event: Literal["sentence"] = "sentence"
+    sentence: Sentence
+
+
+class GenerationDone(Frozen):
+    """All that was written, as the unary call returns it; the last event."""
+
+    event: Literal["result"] = "result"
+    result: GenerationResult
+
+
+GenerationEvent = Annotated[GenerationText | GenerationSentence | GenerationDone, Field(discriminator="event")]

@@ -1,8 +1,11 @@
 """The services behind the gateway, as the ports that the journeys ask for."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from core.errors import EkibenError, Internal
 from core.schemas import (
@@ -18,6 +21,7 @@ from core.schemas import (
     DocumentRef,
     DocumentResult,
     EncoderInfo,
+    GenerationEvent,
     GenerationItem,
     GenerationResult,
     GeneratorInfo,
@@ -33,10 +37,11 @@ from core.schemas import (
     StoreStatus,
 )
 from core.version import VERSION
-from services.bentoml_runtime import call
+from services.bentoml_runtime import call, stream_events
 
 # A dependency is there only after the service has started; the parts are built before.
 Dependency = Callable[[], Any]
+_GENERATION_EVENT: TypeAdapter[GenerationEvent] = TypeAdapter(GenerationEvent)
 
 
 class _Part:
@@ -122,6 +127,12 @@ class GeneratorPart(_Part):
     async def compose(self, item: GenerationItem) -> GenerationResult:
         """See `core.ports.Generates`."""
         return _single(await call("the Generator", self._remote.compose, self._timeout_s, [item]))
+
+    async def stream(self, item: GenerationItem) -> AsyncGenerator[GenerationEvent, None]:
+        """See `core.ports.Generates`."""
+        async with aclosing(stream_events("the Generator", self._dependency(), "/stream", {"item": item.model_dump(mode="json")})) as events:
+            async for event in events:
+                yield _GENERATION_EVENT.validate_python(event)
 
     async def describe(self, timeout_s: float) -> GeneratorInfo:
         """What the running backend is."""

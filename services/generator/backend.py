@@ -1,9 +1,9 @@
 """The port that every backend of the Generator implements."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
-from core.schemas import GenerationItem, GenerationResult, GeneratorInfo
+from core.schemas import GenerationEvent, GenerationItem, GenerationResult, GeneratorInfo
 
 
 class Backend(Protocol):
@@ -20,3 +20,6 @@ class Backend(Protocol):
 
     async def compose(self, items: Sequence[GenerationItem]) -> Sequence[GenerationResult]:
         """An answer from the sources of each item, which are sentences of summaries."""
+
+    def stream(self, item: GenerationItem) -> AsyncGenerator[GenerationEvent, None]:
+        """`compose` of one item as it is written; its last event holds what `compose` would return, an error included. Closing it ends the work."""

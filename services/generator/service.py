@@ -2,17 +2,18 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 
 import bentoml
 import numpy as np
 
 from core.errors import ModelUnavailable
-from core.schemas import BatchStats, EmbedItem, GenerationItem, GenerationResult, GeneratorInfo
+from core.schemas import BatchStats, EmbedItem, GenerationDone, GenerationItem, GenerationResult, GeneratorInfo
 from core.settings import settings, shaping
 from core.telemetry import BATCH_ITEMS, BATCH_SECONDS, configure_logging
 from core.vectors import Vector, unpack
-from services.bentoml_runtime import answers_errors, call, cap_batch_wait, checked_batch, is_ready, service_config
+from services.bentoml_runtime import answers_errors, call, cap_batch_wait, checked_batch, events, is_ready, service_config
 from services.border import behind_border
 from services.embedder.service import Embedder
 from services.generator.backend import Backend
@@ -64,6 +65,13 @@ class Generator:
         return await self._measured("compose", self._backend.compose, items)
 
     @bentoml.api
+    async def stream(self, item: GenerationItem) -> AsyncGenerator[str, None]:
+        """`compose` as it is written: lines of `services.bentoml_runtime.events` that hold a GenerationEvent each."""
+        async with aclosing(events(self._events(item))) as lines:
+            async for line in lines:
+                yield line
+
+    @bentoml.api
     @answers_errors
     async def describe(self) -> GeneratorInfo:
         """What the running backend is."""
@@ -72,6 +80,12 @@ class Generator:
     @property
     def _info(self) -> GeneratorInfo:
         return self._backend.info.model_copy(update={"encoder": self._encoder, "settings": _shaping})
+
+    async def _events(self, item: GenerationItem) -> AsyncGenerator[Mapping[str, object], None]:
+        async with aclosing(self._backend.stream(item)) as stream:
+            async for event in stream:
+                update = {"result": event.result.model_copy(update={"generator": self._info})} if isinstance(event, GenerationDone) else None
+                yield event.model_copy(update=update).model_dump(mode="json")
 
     async def _measured(self, operation: str, work: Work, items: list[GenerationItem]) -> list[GenerationResult]:
         started = time.perf_counter()

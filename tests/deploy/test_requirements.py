@@ -52,5 +52,5 @@ def test_neither_the_project_nor_its_tools_are_pinned(name: str) -> None:
 
 
 def test_extras_of_the_project_lead_to_one_another() -> None:
-    assert names_needed(["generator"]) < names_needed(["generator-seq2seq"])
+    assert names_needed(["generator"]) < names_needed(["generator-transformers"])
     assert "bentoml" in names_needed(["generator"]) - names_needed([])

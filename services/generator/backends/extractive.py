@@ -1,12 +1,24 @@
 """The extractive backend: quotes the sentences that answer best. Needs an encoder, no generative model, and can't invent."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.errors import InvalidRequest
-from core.schemas import EmbedItem, GenerationItem, GenerationResult, GeneratorInfo, Sentence, Source, Span
+from core.schemas import (
+    EmbedItem,
+    GenerationDone,
+    GenerationEvent,
+    GenerationItem,
+    GenerationResult,
+    GenerationSentence,
+    GenerationText,
+    GeneratorInfo,
+    Sentence,
+    Source,
+    Span,
+)
 from core.vectors import Vector
 from core.words import stems
 from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance
@@ -50,6 +62,14 @@ class ExtractiveBackend:
     async def compose(self, items: Sequence[GenerationItem]) -> list[GenerationResult]:
         """The best of all summaries' sentences, without near-repeats (MMR over shared words), in the order of their passages."""
         return [self._compose(item) for item in items]
+
+    async def stream(self, item: GenerationItem) -> AsyncGenerator[GenerationEvent, None]:
+        """See `services.generator.backend.Backend`. All sentences are there at once."""
+        result = self._compose(item)
+        for number, sentence in enumerate(result.sentences):
+            yield GenerationText(text=f" {sentence.text}" if number else sentence.text)
+            yield GenerationSentence(sentence=sentence)
+        yield GenerationDone(result=result)
 
     def _pick(self, found: _Candidates, vectors: Vector) -> GenerationResult:
         own = vectors[found.first_row : found.first_row + len(found.sentences)]

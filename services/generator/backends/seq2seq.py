@@ -1,7 +1,7 @@
 """The seq2seq backend: a transformers encoder-decoder (T5, BART, Pegasus, ...) writes summaries and answers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from core.errors import InvalidRequest
-from core.schemas import GenerationItem, GenerationResult, GeneratorInfo, Sentence, Source, Span
+from core.schemas import GenerationDone, GenerationEvent, GenerationItem, GenerationResult, GeneratorInfo, Sentence, Source, Span
 from core.words import content_words
 from services.generator.sentences import split_sentences
 from services.model_source import weights_sha256
@@ -52,6 +52,11 @@ class Seq2SeqBackend:
     async def compose(self, items: Sequence[GenerationItem]) -> list[GenerationResult]:
         """An answer from each item's sources; every sentence rests on the span of a source that shares most words with it."""
         return await self._write(_COMPOSE, items, [[span for source in item.sources for span in source.supports] for item in items])
+
+    async def stream(self, item: GenerationItem) -> AsyncGenerator[GenerationEvent, None]:
+        """The whole answer at once."""
+        (result,) = await self.compose([item])
+        yield GenerationDone(result=result)
 
     async def _write(self, template: str, items: Sequence[GenerationItem], spans: Sequence[Sequence[Span]]) -> list[GenerationResult]:
         prompts = [_fill(template, item) for item in items]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.schemas import GenerationItem, GenerationResult, Sentence
+from core.schemas import GenerationDone, GenerationItem, GenerationResult, GenerationSentence, Sentence
 from services.generator.backend import Backend
 from tests.services.generator.samples import OTHER_TEXT, TEXT, facts, item
 
@@ -55,6 +55,15 @@ async def test_a_batch_of_compositions_equals_as_many_batches_of_one(backend: Ba
     for one, result in zip(FACTS, together, strict=True):
         (alone,) = await backend.compose([one])
         assert _same(result, alone)
+
+
+async def test_a_stream_ends_with_what_compose_returns(backend: Backend) -> None:
+    for one in FACTS:
+        (whole,) = await backend.compose([one])
+        *pieces, last = [event async for event in backend.stream(one)]
+        assert isinstance(last, GenerationDone)
+        assert _same(last.result, whole)
+        assert tuple(event.sentence for event in pieces if isinstance(event, GenerationSentence)) in ((), last.result.sentences)
 
 
 async def test_results_come_in_the_order_of_the_items(backend: Backend) -> None:

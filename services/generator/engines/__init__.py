@@ -1,0 +1,1 @@
+"""Language models behind one port: they turn prompts into text, and know nothing of passages, citations or requests."""
