@@ -80,6 +80,7 @@ class GeneratorSettings(Section):
     max_batch_tokens: Annotated[int, Field(ge=64)]
     max_new_tokens: Annotated[int, Field(ge=1, le=8_192)]
     mmr_lambda: Annotated[float, Field(ge=0, le=1)]
+    vector_cache_bytes: Annotated[int, Field(ge=0)]
     timeout_s: Seconds
 
 
@@ -161,7 +162,19 @@ class RuntimeSettings(Section):
 
 # Where a service runs, how it gathers batches and how long it waits: an answer that is not degraded doesn't depend on it.
 _SHAPES_NO_ANSWER = frozenset(
-    {"url", "data_dir", "compact_after", "device", "dtype", "threads", "backend", "model", "max_batch_items", "max_batch_tokens"}
+    {
+        "url",
+        "data_dir",
+        "compact_after",
+        "device",
+        "dtype",
+        "threads",
+        "backend",
+        "model",
+        "max_batch_items",
+        "max_batch_tokens",
+        "vector_cache_bytes",
+    }
 )
 
 

@@ -29,6 +29,10 @@ BATCH_PADDING = Histogram(
     buckets=RATIO_BUCKETS,
 )
 BATCH_SECONDS = Histogram("ekiben_batch_compute_seconds", "Compute time of one batch", ["service", "operation"], buckets=SECOND_BUCKETS)
+SENTENCE_VECTORS = Counter("ekiben_sentence_vectors", "Vectors of sentences and questions that the extractive backend used, by origin", ["origin"])
+BATCH_WAIT_SECONDS = Histogram(
+    "ekiben_batch_wait_seconds", "Time an item waited for its batch to begin", ["service", "operation"], buckets=SECOND_BUCKETS
+)
 STAGE_SECONDS = Histogram("ekiben_stage_seconds", "Time of one stage of a journey", ["stage"], buckets=SECOND_BUCKETS)
 ANSWERS = Counter("ekiben_answers", "Answers by outcome", ["outcome"])
 RECORDS = Counter("ekiben_answer_records", "Records of answers by what became of them (kept, lost)", ["outcome"])

@@ -5,6 +5,7 @@ the document's stored text, `end` exclusive: `document.text[start:end] == quote`
 """
 
 from core.schemas.answers import Answer, AnswerDebug, AnswerRequest, Citation, Conditions, Summary
+from core.schemas.batches import BatchStats
 from core.schemas.collections import Collection, CollectionChange, CollectionDeleted, CollectionList, CollectionRef, CollectionSettings
 from core.schemas.documents import (
     AddRequest,
@@ -48,7 +49,6 @@ from core.schemas.fields import (
     TopK,
 )
 from core.schemas.generation import (
-    BatchStats,
     GenerationDone,
     GenerationEvent,
     GenerationItem,
@@ -72,7 +72,7 @@ from core.schemas.records import (
     SentenceDifference,
 )
 from core.schemas.reranking import RerankerInfo, RerankItem, RerankResult
-from core.schemas.retrieval import ChannelScores, Filter, Filters, Passage, Range, RetrievalOptions, SearchRequest, SearchResponse
+from core.schemas.retrieval import ChannelRanks, ChannelScores, Filter, Filters, Passage, Range, RetrievalOptions, SearchRequest, SearchResponse
 from core.schemas.status import Compaction, ReindexStatus, ServiceStatus, StoreStatus
 
 __all__ = [
@@ -94,6 +94,7 @@ __all__ = [
     "AnswerRequest",
     "BatchStats",
     "Block",
+    "ChannelRanks",
     "ChannelScores",
     "Chunk",
     "Citation",

@@ -5,8 +5,9 @@ from typing import Literal
 from pydantic import StrictBool
 
 from core.errors import ErrorInfo
+from core.schemas.batches import BatchStats
 from core.schemas.fields import Frozen, Question, Setting
-from core.schemas.generation import BatchStats, GeneratorInfo
+from core.schemas.generation import GeneratorInfo
 from core.schemas.retrieval import Passage, RetrievalOptions
 
 
@@ -46,10 +47,13 @@ class Citation(Frozen):
 
 
 class AnswerDebug(Frozen):
-    """What went into an answer, for `debug: true`. `evidence` holds the signals that its confidence was computed from."""
+    """What went into an answer, for `debug: true`: milliseconds of the retrieval's steps, the batches that the question (None where it was not
+    embedded) and its passages were computed in, and the signals that its confidence was computed from.
+    """
 
     index_version: int
     retrieval_ms: dict[str, float]
+    question_batch: BatchStats | None = None
     summary_batches: tuple[BatchStats | None, ...]
     evidence: dict[str, float] | None = None
 

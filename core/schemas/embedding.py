@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from core.schemas.batches import BatchStats
 from core.schemas.fields import Frozen
 
 
@@ -53,3 +54,4 @@ class EmbedResult(Frozen):
     tokens: int
     windows: int = 1
     fingerprint: str
+    batch: BatchStats | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from core.errors import ErrorInfo
+from core.schemas.batches import BatchStats
 from core.schemas.fields import Frozen, Setting
 
 
@@ -40,21 +41,15 @@ class Source(Frozen):
 class GenerationItem(Frozen):
     """One unit of work for `summarize` (a single passage) or `compose` (the sentences of all summaries).
 
-    `rarity` is that of the question's words, as SearchResponse has it.
+    `rarity` is that of the question's words and `encoder` the fingerprint of what embedded it, as SearchResponse has them.
     """
 
     question: str
     sources: tuple[Source, ...]
     max_sentences: int
     rarity: dict[str, float] = {}
+    encoder: str | None = None
     request_id: str = ""
-
-
-class BatchStats(Frozen):
-    """In what company an item was worked on."""
-
-    items: int
-    compute_ms: float
 
 
 class GeneratorInfo(Frozen):

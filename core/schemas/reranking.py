@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from core.errors import ErrorInfo
+from core.schemas.batches import BatchStats
 from core.schemas.fields import Frozen
 
 
@@ -36,3 +37,4 @@ class RerankResult(Frozen):
     tokens: int = 0
     windows: int = 0
     error: ErrorInfo | None = None
+    batch: BatchStats | None = None

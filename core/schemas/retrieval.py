@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, model_validator
 
+from core.schemas.batches import BatchStats
 from core.schemas.fields import DEFAULT_COLLECTION, DEFAULT_TOP_K, CollectionName, Frozen, MetadataKey, Mode, Question, Scalar, Setting, TopK
 
 
@@ -52,6 +53,16 @@ class ChannelScores(Frozen):
     rerank: float | None = None
 
 
+class ChannelRanks(Frozen):
+    """Where a passage stands among the candidates of each channel, from 1; None where the channel doesn't know it or didn't run. `fused` is its rank
+    by the score that the channels make together, before a reranker.
+    """
+
+    dense: int | None = None
+    lexical: int | None = None
+    fused: int | None = None
+
+
 class Passage(Frozen):
     """A found chunk. `score` orders the list: the reranker's score where one ordered it, else cosine (dense), BM25 (lexical) or the fused score
     (hybrid).
@@ -69,13 +80,15 @@ class Passage(Frozen):
     metadata: dict[str, Scalar] = {}
     score: float
     scores: ChannelScores
+    ranks: ChannelRanks = ChannelRanks()
 
 
 class SearchResponse(Frozen):
     """Passages, best first. `degraded` is true where a channel or the reranker could not be asked; `notes` says which.
 
     `rarity` holds the stems of the query's content words with their inverse document frequency over the chunks of the store, above 0.
-    `encoder` is the fingerprint of what embedded the query, None where nothing did; `settings` are those that shape the ranking, by full name.
+    `encoder` is the fingerprint of what embedded the query, None where nothing did, and `embedding` tells of its batch. `settings` are those that
+    shape the ranking, by full name.
     """
 
     passages: tuple[Passage, ...]
@@ -84,5 +97,6 @@ class SearchResponse(Frozen):
     index_version: int = 0
     rarity: dict[str, float] = {}
     encoder: str | None = None
+    embedding: BatchStats | None = None
     settings: dict[str, Setting] = {}
     timings_ms: dict[str, float] = {}

@@ -157,7 +157,14 @@ class _deadline:  # noqa: N801 - reads as a statement
 
 
 def _item(found: SearchResponse, question: str, sources: tuple[Source, ...], max_sentences: int) -> GenerationItem:
-    return GenerationItem(question=question, sources=sources, max_sentences=max_sentences, rarity=found.rarity, request_id=request_id.get())
+    return GenerationItem(
+        question=question,
+        sources=sources,
+        max_sentences=max_sentences,
+        rarity=found.rarity,
+        encoder=found.encoder,
+        request_id=request_id.get(),
+    )
 
 
 def _relative(passage: Passage, passages: Sequence[Passage]) -> float:
@@ -225,6 +232,7 @@ def _debug(found: SearchResponse, summaries: Sequence[GenerationResult], signals
     return AnswerDebug(
         index_version=found.index_version,
         retrieval_ms=found.timings_ms,
+        question_batch=found.embedding,
         summary_batches=tuple(result.batch for result in summaries),
         evidence=None if signals is None else dict(signals),
     )

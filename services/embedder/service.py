@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import bentoml
 
 from core.errors import Internal, NotReady
-from core.schemas import EmbedItem, EmbedResult, EncoderInfo, RerankerInfo, RerankItem, RerankResult
+from core.schemas import BatchStats, EmbedItem, EmbedResult, EncoderInfo, RerankerInfo, RerankItem, RerankResult
 from core.settings import settings
 from core.telemetry import BATCH_ITEMS, BATCH_PADDING, BATCH_SECONDS, BATCH_TOKENS, configure_logging
 from core.vectors import pack
+from services.batch_waits import batch_stats
 from services.bentoml_runtime import answers_errors, cap_batch_wait, checked_batch, service_config
 from services.border import behind_border
 
@@ -53,12 +54,14 @@ class Embedder:
     @checked_batch
     async def embed(self, items: list[EmbedItem]) -> list[EmbedResult]:
         """One unit vector a text, in order. Texts of concurrent requests share a batch."""
+        started = time.perf_counter()
         results: list[EmbedResult | None] = [None] * len(items)
         for fingerprint, places in self._by_encoder(items).items():
             part = await self._embed(fingerprint, [items[place] for place in places])
             for place, result in zip(places, part, strict=True):
                 results[place] = result
-        return [result for result in results if result is not None]
+        batch = batch_stats("embedder", "embed", len(items), time.perf_counter() - started)
+        return [result.model_copy(update={"batch": own}) for result, own in zip(results, batch, strict=True) if result is not None]
 
     def _by_encoder(self, items: Sequence[EmbedItem]) -> dict[str, list[int]]:
         """The places of the items for each encoder; what none is wanted for, or one that doesn't run, is the first one's."""
@@ -90,8 +93,9 @@ class Embedder:
             return [RerankResult(error=error)] * len(items)
         started = time.perf_counter()
         scored, cost = await asyncio.to_thread(self._reranker.score, items)
-        _observe("rerank", time.perf_counter() - started, len(items), cost)
-        return [_rerank_result(one) for one in scored]
+        elapsed = time.perf_counter() - started
+        _observe("rerank", elapsed, len(items), cost)
+        return [_rerank_result(one, own) for one, own in zip(scored, batch_stats("embedder", "rerank", len(items), elapsed), strict=True)]
 
     @bentoml.api
     @answers_errors
@@ -138,9 +142,9 @@ def _observe(operation: str, seconds: float, items: int, cost: "BatchCost") -> N
     BATCH_PADDING.labels(**labels).observe(1 - cost.tokens / cost.padded_tokens)
 
 
-def _rerank_result(scored: "Scored") -> RerankResult:
+def _rerank_result(scored: "Scored", batch: BatchStats) -> RerankResult:
     error = Internal("the reranker gave this pair no finite number").info() if scored.score is None else None
-    return RerankResult(score=scored.score, tokens=scored.tokens, windows=scored.windows, error=error)
+    return RerankResult(score=scored.score, tokens=scored.tokens, windows=scored.windows, error=error, batch=batch)
 
 
 behind_border(Embedder, max_body_bytes=_settings.gateway.max_body_bytes)

@@ -13,7 +13,9 @@ class Backend(Protocol):
     was wrong with one does not reach the others.
     """
 
-    info: GeneratorInfo
+    @property
+    def info(self) -> GeneratorInfo:
+        """What this backend is."""
 
     async def summarize(self, items: Sequence[GenerationItem]) -> Sequence[GenerationResult]:
         """What the passage of each item (its one source) says about the question."""

@@ -6,13 +6,12 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
 import bentoml
-import numpy as np
 
 from core.errors import ModelUnavailable
-from core.schemas import BatchStats, EmbedItem, GenerationDone, GenerationItem, GenerationResult, GeneratorInfo
+from core.schemas import EmbedItem, EmbedResult, GenerationDone, GenerationItem, GenerationResult, GeneratorInfo
 from core.settings import settings, shaping
 from core.telemetry import BATCH_ITEMS, BATCH_SECONDS, configure_logging
-from core.vectors import Vector, unpack
+from services.batch_waits import batch_stats
 from services.bentoml_runtime import answers_errors, call, cap_batch_wait, checked_batch, events, is_ready, service_config
 from services.border import behind_border
 from services.embedder.service import Embedder
@@ -37,20 +36,18 @@ class Generator:
         configure_logging(_settings.logging, "generator")
         cap_batch_wait(_settings.runtime.batch_wait_cap_ms / 1000)
         self._backend: Backend = self._load_backend()
-        self._encoder: str | None = None
         log.info("backend ready", extra=self._backend.info.model_dump(exclude={"settings"}))
 
     def _load_backend(self) -> Backend:
         if _config.backend == "seq2seq":
             return _load_seq2seq()
-        from services.generator.backends.extractive import ExtractiveBackend  # noqa: PLC0415
+        from services.generator.backends.extractive import ExtractiveBackend  # noqa: PLC0415 - not all backends need what it imports
+        from services.generator.sentence_vectors import SentenceVectors  # noqa: PLC0415
 
-        return ExtractiveBackend(self._embed, _config.mmr_lambda)
+        return ExtractiveBackend(SentenceVectors(self._embed, _config.vector_cache_bytes), _config.mmr_lambda)
 
-    async def _embed(self, texts: Sequence[EmbedItem]) -> Vector:
-        results = await call("the Embedder", self.embedder.to_async.embed, _config.timeout_s, list(texts))
-        self._encoder = results[0].fingerprint
-        return np.stack([unpack(result.vector) for result in results])
+    async def _embed(self, items: Sequence[EmbedItem]) -> Sequence[EmbedResult]:
+        return await call("the Embedder", self.embedder.to_async.embed, _config.timeout_s, list(items))
 
     @bentoml.api(**_batch)
     @checked_batch
@@ -79,7 +76,7 @@ class Generator:
 
     @property
     def _info(self) -> GeneratorInfo:
-        return self._backend.info.model_copy(update={"encoder": self._encoder, "settings": _shaping})
+        return self._backend.info.model_copy(update={"settings": _shaping})
 
     async def _events(self, item: GenerationItem) -> AsyncGenerator[Mapping[str, object], None]:
         async with aclosing(self._backend.stream(item)) as stream:
@@ -93,8 +90,8 @@ class Generator:
         elapsed = time.perf_counter() - started
         BATCH_SECONDS.labels(service="generator", operation=operation).observe(elapsed)
         BATCH_ITEMS.labels(service="generator", operation=operation).observe(len(items))
-        stats = BatchStats(items=len(items), compute_ms=round(elapsed * 1000, 2))
-        return [result.model_copy(update={"batch": stats, "generator": self._info}) for result in results]
+        batch = batch_stats("generator", operation, len(items), elapsed)
+        return [result.model_copy(update={"batch": own, "generator": self._info}) for result, own in zip(results, batch, strict=True)]
 
     async def __is_ready__(self) -> bool:
         """Ready as soon as what the backend needs is."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import StoreCorrupt
-from core.schemas import ChannelScores, Passage
+from core.schemas import ChannelRanks, ChannelScores, Passage
 from core.vectors import Vector
 from services.retriever import checksums, documents
 from services.retriever.schema import ChunkIds
@@ -50,7 +50,7 @@ class FoundChunk:
                 "or restore a backup"
             )
 
-    def passage(self, score: float, scores: ChannelScores) -> Passage:
+    def passage(self, score: float, scores: ChannelScores, ranks: ChannelRanks) -> Passage:
         """The passage on the wire."""
         return Passage(
             document_id=self.document_id,
@@ -65,6 +65,7 @@ class FoundChunk:
             metadata=json.loads(self.metadata),
             score=score,
             scores=scores,
+            ranks=ranks,
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from core.errors import DependencyUnavailable
-from core.schemas import ChannelScores, Mode, Passage, SearchRequest
+from core.schemas import ChannelRanks, ChannelScores, Mode, Passage, SearchRequest
 from core.settings import RetrieverSettings
 from core.vectors import Vector, rounded
 from services.retriever import fusion, lexical, passages
@@ -42,9 +42,17 @@ class Search:
             dense = {chunk: rounded(cosine) for chunk, cosine in dense.items()}
             scores = self._ranked(mode, dense, words)
             order = fusion.ranked(scores)
+            in_dense, in_words, fused = (_places(ranking) for ranking in (fusion.ranked(dense), fusion.ranked(words), order))
         with self._timed("fetch"):
             found = dict(islice(self._existing(order), self.request.top_k))
-        return tuple(chunk.passage(scores[id_], _channels(id_, mode, dense, words)) for id_, chunk in found.items())
+        return tuple(
+            chunk.passage(
+                scores[id_],
+                ChannelScores(dense=dense.get(id_), lexical=None if mode == "dense" else words.get(id_, 0.0)),
+                ChannelRanks(dense=in_dense.get(id_), lexical=in_words.get(id_), fused=fused[id_]),
+            )
+            for id_, chunk in found.items()
+        )
 
     def rarity(self) -> dict[str, float]:
         """See `lexical.rarity`."""
@@ -106,5 +114,5 @@ class Search:
         self.timings_ms[stage] = self.timings_ms.get(stage, 0.0) + (time.perf_counter() - start) * 1_000
 
 
-def _channels(chunk: int, mode: Mode, dense: Scores, words: Scores) -> ChannelScores:
-    return ChannelScores(dense=dense.get(chunk), lexical=None if mode == "dense" else words.get(chunk, 0.0))
+def _places(ranking: Sequence[int]) -> dict[int, int]:
+    return {chunk: rank for rank, chunk in enumerate(ranking, start=1)}

@@ -13,6 +13,7 @@ import numpy as np
 from core.errors import EkibenError, EncoderChanged, IndexMismatch, ReindexConflict, UnavailableError
 from core.schemas import (
     AddResponse,
+    BatchStats,
     Collection,
     CollectionChange,
     CollectionDeleted,
@@ -24,6 +25,7 @@ from core.schemas import (
     DocumentRef,
     DocumentResult,
     EmbedItem,
+    EmbedResult,
     EncoderInfo,
     ListRequest,
     ReindexStatus,
@@ -193,12 +195,15 @@ class Retriever:
     async def _search(self, request: SearchRequest) -> SearchResponse:
         started = time.perf_counter()
         vector: Vector | None = None
+        batch: BatchStats | None = None
         encoder: str | None = None
         notes: tuple[str, ...] = ()
         if request.mode != "lexical":
             try:
-                encoder = (await self._bound_encoder()).fingerprint
-                vector = (await self._embed([EmbedItem(text=request.query, kind="query", encoder=encoder)], _config.embed_timeout_s))[0]
+                info = await self._bound_encoder()
+                encoder = info.fingerprint
+                (result,) = await self._embedded([EmbedItem(text=request.query, kind="query")], _config.embed_timeout_s, info)
+                vector, batch = unpack(result.vector), result.batch
             except UnavailableError as error:
                 if request.mode == "dense":
                     raise
@@ -206,7 +211,7 @@ class Retriever:
         embedded = time.perf_counter()
         response = await asyncio.to_thread(self._engine.search, request, vector, encoder)
         timings = {"embed": round((embedded - started) * 1000, 2), **response.timings_ms}
-        made_with = {"encoder": None if vector is None else encoder, "settings": _shaping}
+        made_with = {"encoder": None if vector is None else encoder, "embedding": batch, "settings": _shaping}
         return response.model_copy(update={"degraded": bool(notes), "notes": notes, "timings_ms": timings, **made_with})
 
     # -- collections and upkeep --------------------------------------------------------------------------------------------------
@@ -297,13 +302,16 @@ class Retriever:
         expected = wanted or self._info
         if not texts or expected is None:
             return np.empty((0, expected.dim if expected else 0), np.float32)
+        return np.stack([unpack(result.vector) for result in await self._embedded(texts, timeout_s, expected)])
+
+    async def _embedded(self, texts: Sequence[EmbedItem], timeout_s: float, expected: EncoderInfo) -> Sequence[EmbedResult]:
         items = [item.model_copy(update={"encoder": expected.fingerprint}) for item in texts]
-        results = await call("the Embedder", self.embedder.to_async.embed, timeout_s, items)
+        results: list[EmbedResult] = await call("the Embedder", self.embedder.to_async.embed, timeout_s, items)
         strangers = {result.fingerprint for result in results} - {expected.fingerprint}
         if strangers:
             self._info = None
             raise IndexMismatch(f"the Embedder now runs encoder {strangers.pop()}, the index belongs to {expected.fingerprint}")
-        return np.stack([unpack(result.vector) for result in results])
+        return results
 
     # -- state -------------------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The extractive backend: quotes the sentences that answer best. Needs an encoder, no generative model, and can't invent."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,41 +22,43 @@ from core.schemas import (
 from core.vectors import Vector
 from core.words import stems
 from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance
+from services.generator.sentence_vectors import SentenceVectors
 from services.generator.sentences import Extent, split_sentences
 
 # At and above these, two sentences say the same: overlapping chunks hold some sentences twice. A changed number or name stays below.
 _SAME_COSINE = 0.99
 _SAME_WORDS = 0.9
 
-EmbedTexts = Callable[[Sequence[EmbedItem]], Awaitable[Vector]]
-"""Unit vectors float32 `[n, dim]` of n texts."""
-
 
 @dataclass(frozen=True)
 class _Candidates:
-    """An item with the sentences it may quote and the rows of the vectors."""
+    """An item with the sentences it may quote, and where its question and the first of them stand among all texts."""
 
     item: GenerationItem
     source: Source
     sentences: list[Extent]
-    question_row: int
-    first_row: int
+    question: int
+    first: int
 
 
 class ExtractiveBackend:
     """See the module. All sentences of a batch are embedded in one call, each question once."""
 
-    def __init__(self, embed: EmbedTexts, mmr_lambda: float) -> None:
-        self.info = GeneratorInfo(backend="extractive", model="", device="")
-        self._embed = embed
+    def __init__(self, vectors: SentenceVectors, mmr_lambda: float) -> None:
+        self._vectors = vectors
         self._mmr_lambda = mmr_lambda
+
+    @property
+    def info(self) -> GeneratorInfo:
+        """What compares sentences: the encoder of the latest batch."""
+        return GeneratorInfo(backend="extractive", model="", device="", encoder=self._vectors.encoder)
 
     async def summarize(self, items: Sequence[GenerationItem]) -> list[GenerationResult]:
         """The sentences of each passage that answer best, least repeating (MMR over sentence vectors), in reading order."""
-        questions = {item.question: row for row, item in enumerate({item.question: item for item in items}.values())}
-        texts = [EmbedItem(text=question, kind="query") for question in questions]
-        found = [_candidates(item, questions, texts) for item in items]
-        vectors = await self._embed(texts)
+        texts = list(dict.fromkeys(_question(item) for item in items))
+        places = {question: place for place, question in enumerate(texts)}
+        found = [_candidates(item, places[_question(item)], texts) for item in items]
+        vectors = await self._vectors(texts)
         return [self._pick(one, vectors) if isinstance(one, _Candidates) else one for one in found]
 
     async def compose(self, items: Sequence[GenerationItem]) -> list[GenerationResult]:
@@ -71,10 +73,12 @@ class ExtractiveBackend:
             yield GenerationSentence(sentence=sentence)
         yield GenerationDone(result=result)
 
-    def _pick(self, found: _Candidates, vectors: Vector) -> GenerationResult:
-        own = vectors[found.first_row : found.first_row + len(found.sentences)]
+    def _pick(self, found: _Candidates, vectors: Sequence[Vector]) -> GenerationResult:
+        if not found.sentences:
+            return GenerationResult()
+        own = np.stack(vectors[found.first : found.first + len(found.sentences)])
         texts = [sentence.text for sentence in found.sentences]
-        scores = relevance(found.item.rarity or _even(found.item.question), texts, own @ vectors[found.question_row], found.source.score)
+        scores = relevance(found.item.rarity or _even(found.item.question), texts, own @ vectors[found.question], found.source.score)
         count = found.item.max_sentences
         chosen = maximal_marginal_relevance(scores, lambda a, b: float(own[a] @ own[b]), count, self._mmr_lambda, _SAME_COSINE)
         return GenerationResult(sentences=tuple(_quote(found.source, found.sentences[index], float(scores[index])) for index in sorted(chosen)))
@@ -93,13 +97,17 @@ def _even(question: str) -> dict[str, float]:
     return dict.fromkeys(stems(question), 1.0)
 
 
-def _candidates(item: GenerationItem, questions: Mapping[str, int], texts: list[EmbedItem]) -> _Candidates | GenerationResult:
-    """What `item` may quote, its sentences added to `texts`; or its error."""
+def _question(item: GenerationItem) -> EmbedItem:
+    return EmbedItem(text=item.question, kind="query", encoder=item.encoder)
+
+
+def _candidates(item: GenerationItem, question: int, texts: list[EmbedItem]) -> _Candidates | GenerationResult:
+    """What `item` may quote, its sentences added to `texts`, among which its question is number `question`; or its error."""
     if len(item.sources) != 1 or item.sources[0].span is None:
         return GenerationResult(error=InvalidRequest("summarize takes one passage with its span an item").info())
     source = item.sources[0]
-    found = _Candidates(item, source, split_sentences(source.text), questions[item.question], len(texts))
-    texts += [EmbedItem(text=sentence.text) for sentence in found.sentences]
+    found = _Candidates(item, source, split_sentences(source.text), question, len(texts))
+    texts += [EmbedItem(text=sentence.text, encoder=item.encoder) for sentence in found.sentences]
     return found
 
 

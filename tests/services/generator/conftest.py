@@ -6,6 +6,7 @@ import torch
 
 from services.generator.backends.extractive import ExtractiveBackend
 from services.generator.backends.seq2seq import Seq2SeqBackend
+from services.generator.sentence_vectors import SentenceVectors
 from tests.services.generator.samples import OTHER_TEXT, TEXT, embed_words
 from tests.tiny_models import save_tiny_bart, save_tiny_t5
 
@@ -46,4 +47,4 @@ def bart(tiny_bart: Path) -> Seq2SeqBackend:
 
 @pytest.fixture
 def extractive() -> ExtractiveBackend:
-    return ExtractiveBackend(embed_words, mmr_lambda=0.7)
+    return ExtractiveBackend(SentenceVectors(embed_words, 0), mmr_lambda=0.7)

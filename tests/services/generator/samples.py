@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.schemas import EmbedItem, GenerationItem, Source, Span
-from core.vectors import Vector
+from core.schemas import EmbedItem, EmbedResult, GenerationItem, Source, Span
+from core.vectors import pack
 from core.words import content_words
 
 TEXT = (
@@ -37,10 +37,10 @@ def _span(number: int, text: str, start: int) -> Span:
     return Span(document_id=f"doc-{number}", chunk_id=f"doc-{number}#0", collection="default", start=start, end=start + len(text), quote=text)
 
 
-async def embed_words(texts: Sequence[EmbedItem]) -> Vector:
-    """Unit vectors float32 `[n, DIM]` that are close where words are shared: a word's direction is drawn from its characters."""
-    rows = [sum((_direction(word) for word in content_words(text.text)), np.full(DIM, 1e-3)) for text in texts]
-    return np.array([row / np.linalg.norm(row) for row in rows], np.float32)
+async def embed_words(items: Sequence[EmbedItem], fingerprint: str = "words") -> list[EmbedResult]:
+    """Unit vectors of DIM numbers that are close where words are shared: a word's direction is drawn from its characters."""
+    rows = [sum((_direction(word) for word in content_words(item.text)), np.full(DIM, 1e-3)) for item in items]
+    return [EmbedResult(vector=pack((row / np.linalg.norm(row)).astype(np.float32)), tokens=1, fingerprint=fingerprint) for row in rows]
 
 
 def _direction(word: str) -> np.ndarray:

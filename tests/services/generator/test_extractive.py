@@ -3,9 +3,9 @@ from collections.abc import Sequence
 import pytest
 
 from core.errors import DependencyUnavailable
-from core.schemas import EmbedItem, GenerationItem
-from core.vectors import Vector
+from core.schemas import EmbedItem, EmbedResult, GenerationItem
 from services.generator.backends.extractive import ExtractiveBackend
+from services.generator.sentence_vectors import SentenceVectors
 from tests.services.generator.samples import OTHER_TEXT, TEXT, embed_words, facts, item
 
 
@@ -79,19 +79,19 @@ async def test_an_item_that_is_no_passage_gets_an_error_and_the_others_their_sum
 async def test_one_call_embeds_a_whole_batch_and_each_question_once() -> None:
     calls: list[Sequence[EmbedItem]] = []
 
-    async def recording(texts: Sequence[EmbedItem]) -> Vector:
+    async def recording(texts: Sequence[EmbedItem]) -> list[EmbedResult]:
         calls.append(list(texts))
         return await embed_words(texts)
 
-    await ExtractiveBackend(recording, 0.7).summarize([item(TEXT), item(OTHER_TEXT), item(OTHER_TEXT, question="What is sold?")])
+    await ExtractiveBackend(SentenceVectors(recording, 0), 0.7).summarize([item(TEXT), item(OTHER_TEXT), item(OTHER_TEXT, question="What is sold?")])
     (texts,) = calls
     assert [text.text for text in texts if text.kind == "query"] == ["When was the tunnel opened?", "What is sold?"]
     assert sum(text.kind == "document" for text in texts) == 4 + 2 + 2
 
 
 async def test_an_encoder_that_is_down_is_the_callers_to_hear_of() -> None:
-    async def down(_: Sequence[EmbedItem]) -> Vector:
+    async def down(_: Sequence[EmbedItem]) -> list[EmbedResult]:
         raise DependencyUnavailable("the Embedder can't be reached")
 
     with pytest.raises(DependencyUnavailable):
-        await ExtractiveBackend(down, 0.7).summarize([item(TEXT)])
+        await ExtractiveBackend(SentenceVectors(down, 0), 0.7).summarize([item(TEXT)])

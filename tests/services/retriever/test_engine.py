@@ -19,7 +19,7 @@ from core.errors import (
     StoreCorrupt,
     StoreLocked,
 )
-from core.schemas import ChannelScores, DocumentRef, DocumentResult, Mode, Passage, SearchResponse, SplitDocument
+from core.schemas import ChannelRanks, ChannelScores, DocumentRef, DocumentResult, Mode, Passage, SearchResponse, SplitDocument
 from services.retriever import fusion, lexical
 from services.retriever.engine import RetrievalEngine
 from services.retriever.store import DocumentStore
@@ -65,7 +65,7 @@ def _ids(passages: tuple[Passage, ...]) -> list[str]:
 def test_a_passage_shows_the_chunk_and_its_document(engine: RetrievalEngine) -> None:
     (passage,) = _search(engine, "sold stations", "lexical", top_k=1)
     text = EKIBEN.document.text
-    assert passage.model_copy(update={"score": 0.0, "scores": ChannelScores()}) == Passage(
+    assert passage.model_copy(update={"score": 0.0, "scores": ChannelScores(), "ranks": ChannelRanks()}) == Passage(
         document_id="ekiben",
         chunk_id="ekiben#1",
         collection="default",
@@ -272,11 +272,19 @@ def test_hybrid_is_the_fusion_of_what_both_channels_say_of_all_candidates(
         assert passage.score == pytest.approx(expected[n], abs=1e-5)
         assert passage.scores.dense == pytest.approx(exact[n], abs=1e-5)
         assert passage.scores.lexical == pytest.approx(words.get(n, 0.0))
+        assert passage.ranks.dense == _rank(of_dense, n)
+        assert passage.ranks.lexical == (_rank(of_words, n) if n in of_words else None)
+    assert [passage.ranks.fused for passage in passages] == list(range(1, len(passages) + 1))
+
+
+def _rank(scores: dict[int, float], chunk: int) -> int:
+    return 1 + sum((-score, other) < (-scores[chunk], chunk) for other, score in scores.items())
 
 
 def test_each_mode_asks_its_channels_only(engine: RetrievalEngine) -> None:
     for passage in _search(engine, "castle", "dense"):
         assert passage.scores == ChannelScores(dense=passage.score)
+        assert passage.ranks.lexical is None
     (one, other) = engine.search(asking("castle", mode="lexical")).passages
     assert one.scores == ChannelScores(lexical=one.score)
     assert one.score >= other.score > 0
