@@ -31,7 +31,9 @@ class Summary(Frozen):
 class Citation(Frozen):
     """Where a sentence of the answer comes from. `sentence` counts the answer's sentences from 0.
 
-    `verified` is true when the quote stands at these offsets of the retrieved passage and the sentence says nothing the quote doesn't hold.
+    `context` is what stands before the quote, from `context_start` to `start`, where the quote refers back to it; else "". `highlights` are the
+    offsets, start and end in the document, of the short answer inside the quote, where one can be told. `verified` is true when the quote stands at
+    these offsets of the retrieved passage and the sentence says nothing that quote and context don't hold.
     """
 
     sentence: int
@@ -43,6 +45,9 @@ class Citation(Frozen):
     start: int
     end: int
     quote: str
+    context_start: int | None = None
+    context: str = ""
+    highlights: tuple[tuple[int, int], ...] = ()
     verified: bool
 
 

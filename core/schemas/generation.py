@@ -10,7 +10,9 @@ from core.schemas.fields import Frozen, Setting
 
 
 class Span(Frozen):
-    """Characters of a stored document: `document.text[start:end] == quote`."""
+    """Characters of a stored document: `document.text[start:end] == quote`. Where the quote refers back to what is said before it ("It was ..."), its
+    context begins at `context_start`.
+    """
 
     document_id: str
     chunk_id: str
@@ -18,6 +20,7 @@ class Span(Frozen):
     start: int
     end: int
     quote: str
+    context_start: int | None = None
 
 
 class Sentence(Frozen):

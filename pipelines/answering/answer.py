@@ -27,7 +27,7 @@ from core.settings import AnsweringSettings, shaping
 from core.telemetry import ANSWERS, STAGE_SECONDS, request_id
 from core.version import VERSION
 from pipelines.answering.calibration import Calibration
-from pipelines.answering.citations import borne_out, cite
+from pipelines.answering.citations import borne_out, cite, with_highlights
 from pipelines.answering.evidence import Evidence, evidence
 
 NOT_FOUND = "The documents do not answer this question."
@@ -190,7 +190,7 @@ def _answer(
 ) -> Answer:
     abstained = not sentences
     degraded = found.degraded or bool(notes)
-    citations = cite(sentences, found.passages)
+    citations = with_highlights(cite(sentences, found.passages), _best(sentences), request.question, found.rarity)
     ANSWERS.labels(outcome="abstained" if abstained else "degraded" if degraded else "answered").inc()
     return Answer(
         id=f"ans_{uuid.uuid4().hex}",
@@ -211,6 +211,10 @@ def _answer(
         conditions=_conditions(found, summaries, settings),
         debug=_debug(found, summaries, signals) if request.debug else None,
     )
+
+
+def _best(sentences: Sequence[Sentence]) -> int:
+    return max(range(len(sentences)), key=lambda number: sentences[number].score, default=0)
 
 
 def _abstention(summaries: Sequence[GenerationResult]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from core.schemas import Citation, Passage, Sentence, Span
 from core.words import content_words
+from pipelines.answering.highlighting import highlight
 
 # A sentence that copies its quote shares all of its words with it. Below this share it says something that the quote doesn't.
 SUPPORT_SHARE = 0.7
@@ -32,6 +33,7 @@ def _cite(number: int, sentence: Sentence, span: Span, by_chunk: Mapping[tuple[s
     passage = by_chunk.get((span.collection, span.chunk_id))
     if passage is None:
         return None
+    context = _context(span, passage)
     return Citation(
         sentence=number,
         document_id=passage.document_id,
@@ -42,7 +44,26 @@ def _cite(number: int, sentence: Sentence, span: Span, by_chunk: Mapping[tuple[s
         start=span.start,
         end=span.end,
         quote=span.quote,
-        verified=stands_in(span, passage) and supports(span.quote, sentence.text),
+        context_start=span.context_start if context else None,
+        context=context,
+        verified=stands_in(span, passage) and supports(span.quote, sentence.text, context),
+    )
+
+
+def _context(span: Span, passage: Passage) -> str:
+    """What the passage holds from where the span's context begins up to the quote; "" where there is none."""
+    if span.context_start is None or not passage.start <= span.context_start < span.start <= passage.end:
+        return ""
+    return passage.text[span.context_start - passage.start : span.start - passage.start]
+
+
+def with_highlights(citations: Sequence[Citation], sentence: int, question: str, rarity: Mapping[str, float]) -> tuple[Citation, ...]:
+    """`citations` with the short answer to `question` marked in the quotes of sentence number `sentence`, the one that answers best."""
+    return tuple(
+        citation.model_copy(update={"highlights": ((citation.start + found[0], citation.start + found[1]),)})
+        if citation.sentence == sentence and (found := highlight(question, citation.quote, rarity))
+        else citation
+        for citation in citations
     )
 
 
@@ -52,9 +73,9 @@ def stands_in(span: Span, passage: Passage) -> bool:
     return inside and passage.text[span.start - passage.start : span.end - passage.start] == span.quote
 
 
-def supports(quote: str, sentence: str) -> bool:
-    """Whether nearly all content words of `sentence`, and all of its numbers, occur in `quote`. Identity always does."""
-    said, quoted = set(content_words(sentence)), set(content_words(quote))
+def supports(quote: str, sentence: str, context: str = "") -> bool:
+    """Whether nearly all content words of `sentence`, and all of its numbers, occur in `quote` or its `context`. Identity always does."""
+    said, quoted = set(content_words(sentence)), set(content_words(f"{context} {quote}"))
     # A sentence with one number changed shares nearly all of its words with its quote.
     invented = any(character.isdigit() for word in said - quoted for character in word)
     return quote == sentence or (bool(said) and not invented and len(said & quoted) / len(said) >= SUPPORT_SHARE)

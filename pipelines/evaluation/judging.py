@@ -59,18 +59,29 @@ def _resolves(quote: str, place: Passage | Citation, text_of: TextOf) -> bool:
     return text is not None and 0 <= place.start < place.end <= len(text) and text[place.start : place.end] == quote
 
 
+def _is_whole(citation: Citation, text: str) -> bool:
+    """Whether context and highlights, too, are where the citation says."""
+    context = citation.context_start is None or text[citation.context_start : citation.start] == citation.context
+    return context and all(citation.start <= start < end <= citation.end for start, end in citation.highlights)
+
+
+def _highlight(citation: Citation) -> str:
+    return " ".join(citation.quote[start - citation.start : end - citation.start] for start, end in citation.highlights)
+
+
 def _answer_row(answer: Answer, relevant: frozenset[str], text_of: TextOf) -> AnswerRow:
     return AnswerRow(
         text="" if answer.abstained else answer.answer,
         abstained=answer.abstained,
         confidence=answer.confidence,
         evidence=answer.debug.evidence if answer.debug else None,
+        highlight=next(filter(None, map(_highlight, answer.citations)), ""),
         citations=tuple(
             CitedSpan(
                 document_id=citation.document_id,
                 start=citation.start,
                 end=citation.end,
-                resolves=_resolves(citation.quote, citation, text_of),
+                resolves=_resolves(citation.quote, citation, text_of) and _is_whole(citation, text_of(citation.document_id) or ""),
                 relevant=citation.document_id in relevant,
             )
             for citation in answer.citations
@@ -85,6 +96,7 @@ def _score(question: SetQuestion, relevant: frozenset[str], answer: AnswerRow) -
         "answered": float(not answer.abstained),
         **(score_answer(answer.text, question) if question.answers or question.refs else {}),
         **(score_citations(answer.citations, relevant) if relevant else {}),
+        **({"highlight F1": answers.token_f1(answer.highlight, question.answers)} if answer.highlight and question.answers else {}),
     }
 
 

@@ -24,12 +24,15 @@ class CitedSpan(Frozen):
 
 
 class AnswerRow(Frozen):
-    """What came of asking. `text` is empty where the answer was refused; `evidence` holds the signals behind `confidence`."""
+    """What came of asking. `text` is empty where the answer was refused, `highlight` where no short answer was marked; `evidence` holds the signals
+    behind `confidence`.
+    """
 
     text: str
     abstained: bool
     confidence: float | None
     evidence: dict[str, float] | None = None
+    highlight: str = ""
     citations: tuple[CitedSpan, ...]
 
 

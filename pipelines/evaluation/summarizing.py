@@ -17,6 +17,7 @@ ANSWER_MEASURES: Final = (
     *(f"contains@{count}" for count in answers.SENTENCES),
     "contains",
     "F1",
+    "highlight F1",
     "ROUGE-L",
     "citation precision",
     "citation recall",

@@ -1,16 +1,25 @@
 """Sentences of a text, with their offsets."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import sentencex
+
+from core.schemas import Span
 
 # Table cells and list marks are no sentences; a real one has at least this many letters or digits.
 _MIN_ALPHANUMERIC = 12
 # An ideograph or syllable of East Asian scripts, which begin about here, says as much as three letters.
 _EAST_ASIAN = "\u2e80"
 _LETTERS_PER_EAST_ASIAN = 3
+_MAX_CONTEXT = 2
+# First words that speak of something named before.
+_REFERS_BACK = re.compile(
+    r"(?:he|she|it|they|this|these|those|his|her|its|their|such|both|however|therefore|thus|hence|moreover|furthermore|instead|then|but|and|so|also|"
+    r"afterwards|meanwhile|as a result|for (?:example|instance)|in (?:addition|contrast)|the (?:former|latter))\b",
+    re.IGNORECASE,
+)
 # What parts a heading from the sentence below it: an empty line, or that it is marked as one.
 _BREAK = re.compile(r"\n\n|^#{1,6} .*$", re.MULTILINE)
 
@@ -36,6 +45,24 @@ def split_sentences(text: str, language: str = "en") -> list[Extent]:
     ]
     whole = _trimmed(text, 0, len(text))
     return found or ([whole] if whole.text else [])
+
+
+def context_start(extents: Sequence[Extent], index: int) -> int | None:
+    """Where the sentences begin, at most two, that sentence number `index` refers back to; None where its first word tells of none.
+
+    English only: in other languages quotes come without context.
+    """
+    first = index
+    while first and index - first < _MAX_CONTEXT and _REFERS_BACK.match(extents[first].text):
+        first -= 1
+    return extents[first].start if first < index else None
+
+
+def quote(passage: Span, extents: Sequence[Extent], index: int) -> Span:
+    """The span of sentence number `index` of a passage, with its context."""
+    extent, context = extents[index], context_start(extents, index)
+    place = {"start": passage.start + extent.start, "end": passage.start + extent.end, "quote": extent.text}
+    return passage.model_copy(update={**place, "context_start": None if context is None else passage.start + context})
 
 
 def _without_headings(text: str, start: int, end: int) -> Iterator[Extent]:

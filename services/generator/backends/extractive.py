@@ -17,13 +17,12 @@ from core.schemas import (
     GeneratorInfo,
     Sentence,
     Source,
-    Span,
 )
 from core.vectors import Vector
 from core.words import stems
 from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance
 from services.generator.sentence_vectors import SentenceVectors
-from services.generator.sentences import Extent, split_sentences
+from services.generator.sentences import Extent, quote, split_sentences
 
 # At and above these, two sentences say the same: overlapping chunks hold some sentences twice. A changed number or name stays below.
 _SAME_COSINE = 0.99
@@ -81,7 +80,7 @@ class ExtractiveBackend:
         scores = relevance(found.item.rarity or _even(found.item.question), texts, own @ vectors[found.question], found.source.score)
         count = found.item.max_sentences
         chosen = maximal_marginal_relevance(scores, lambda a, b: float(own[a] @ own[b]), count, self._mmr_lambda, _SAME_COSINE)
-        return GenerationResult(sentences=tuple(_quote(found.source, found.sentences[index], float(scores[index])) for index in sorted(chosen)))
+        return GenerationResult(sentences=tuple(_quote(found, index, float(scores[index])) for index in sorted(chosen)))
 
     def _compose(self, item: GenerationItem) -> GenerationResult:
         sources = item.sources
@@ -111,8 +110,7 @@ def _candidates(item: GenerationItem, question: int, texts: list[EmbedItem]) -> 
     return found
 
 
-def _quote(source: Source, sentence: Extent, score: float) -> Sentence:
-    assert source.span is not None  # checked where the item came in
-    start = source.span.start + sentence.start
-    span = source.span.model_copy(update={"start": start, "end": start + len(sentence.text), "quote": sentence.text})
-    return Sentence(text=sentence.text, supports=(Span.model_validate(span),), score=score)
+def _quote(found: _Candidates, index: int, score: float) -> Sentence:
+    """Sentence number `index`, word for word."""
+    assert found.source.span is not None  # checked where the item came in
+    return Sentence(text=found.sentences[index].text, supports=(quote(found.source.span, found.sentences, index),), score=score)

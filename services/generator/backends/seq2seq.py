@@ -12,7 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 from core.errors import InvalidRequest
 from core.schemas import GenerationDone, GenerationEvent, GenerationItem, GenerationResult, GeneratorInfo, Sentence, Source, Span
 from core.words import content_words
-from services.generator.sentences import split_sentences
+from services.generator.sentences import quote, split_sentences
 from services.model_source import weights_sha256
 from services.packing import pack_by_tokens
 
@@ -104,7 +104,7 @@ def _spans_of_passage(item: GenerationItem) -> list[Span]:
 
 def _spans_of_source(source: Source, span: Span) -> list[Span]:
     extents = split_sentences(source.text)
-    return [span.model_copy(update={"start": span.start + extent.start, "end": span.start + extent.end, "quote": extent.text}) for extent in extents]
+    return [quote(span, extents, index) for index in range(len(extents))]
 
 
 def _result(text: str, spans: Sequence[Span], max_sentences: int) -> GenerationResult:

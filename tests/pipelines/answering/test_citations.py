@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from core.schemas import Citation, Passage, Sentence, Span
 from core.words import content_words
-from pipelines.answering.citations import cite, supports
+from pipelines.answering.citations import cite, supports, with_highlights
 from tests.pipelines.answering.fakes import passage
 
 QUOTE = "The tunnel is 53.85 km long, and 23.3 km of it run under the sea."
@@ -108,3 +108,31 @@ def test_every_text_supports_itself(text: str) -> None:
 @given(texts, texts.filter(content_words))
 def test_more_quote_never_supports_less(quote: str, sentence: str) -> None:
     assert not supports(quote, sentence) or supports(f"{quote} {sentence}", sentence)
+
+
+def test_a_quote_that_refers_back_comes_with_what_it_refers_to() -> None:
+    quote = "It was opened in 1988."
+    start = FOUND.start + FOUND.text.index(quote)
+    span = SPAN.model_copy(update={"start": start, "end": start + len(quote), "quote": quote, "context_start": START})
+    (citation,) = _cited("The tunnel was opened in 1988.", span)
+    assert citation.context == f"{QUOTE} "
+    assert FOUND.text[citation.context_start - FOUND.start : citation.start - FOUND.start] == citation.context  # type: ignore[operator]
+    assert citation.verified
+    (alone,) = _cited("The tunnel was opened in 1988.", span.model_copy(update={"context_start": None}))
+    assert not alone.verified
+
+
+@pytest.mark.parametrize("context_start", [START, START + 5, FOUND.start - 1, -1, 10**6])
+def test_a_context_that_does_not_stand_before_its_quote_is_left_out(context_start: int) -> None:
+    (citation,) = _cited(QUOTE, SPAN.model_copy(update={"context_start": context_start}))
+    assert (citation.context, citation.context_start) == ("", None)
+    assert citation.verified
+
+
+def test_the_short_answer_is_marked_in_the_best_sentence_alone() -> None:
+    citations = cite([Sentence(text=QUOTE, supports=(SPAN,)), Sentence(text=QUOTE, supports=(SPAN,))], [FOUND])
+    marked, other = with_highlights(citations, 0, "How long is the tunnel?", {"tunnel": 1.0, "long": 1.0})
+    ((start, end),) = marked.highlights
+    assert FOUND.text[start - FOUND.start : end - FOUND.start] == "53.85"
+    assert other.highlights == ()
+    assert with_highlights(citations, 0, "Why is the tunnel long?", {"tunnel": 1.0}) == citations

@@ -98,13 +98,24 @@ def test_references_are_scored_by_rouge() -> None:
         citation(start=5, end=5),
         citation(start=-20, end=-10, quote=TEXTS["d1"][-20:-10]),
         citation("gone", quote="x"),
+        citation(start=9).model_copy(update={"context_start": 0, "context": "The bridge "}),
+        citation(start=9).model_copy(update={"highlights": ((8, 12),)}),
+        citation().model_copy(update={"highlights": ((5, 26),)}),
     ],
-    ids=["other text", "moved", "past the end", "nothing", "negative", "no document"],
+    ids=["other text", "moved", "past the end", "nothing", "negative", "no document", "other context", "mark before it", "mark past it"],
 )
 def test_a_quote_that_does_not_stand_there_is_broken_and_no_right_citation(wrong: Citation) -> None:
     judged = judge(QUESTION, frozenset({"d1", "gone"}), Responses(answer=answer(citations=(wrong, citation()))), TEXTS.get)
     assert (judged.offsets_checked, judged.offsets_broken) == (2, 1)
     assert judged.scores["citation precision"] == 0.5
+
+
+def test_a_marked_short_answer_is_scored_where_there_is_one() -> None:
+    marked = citation(start=4).model_copy(update={"context_start": 0, "context": "The ", "highlights": ((14, 19),)})
+    judged = judge(QUESTION, frozenset({"d1"}), Responses(answer=answer(citations=(citation("d2", 0, 3), marked))), TEXTS.get)
+    assert judged.scores["highlight F1"] == 1
+    assert (judged.offsets_checked, judged.offsets_broken) == (2, 0)
+    assert "highlight F1" not in judge(QUESTION, frozenset(), Responses(answer=answer(citations=(citation(),))), TEXTS.get).scores
 
 
 @pytest.mark.parametrize(("search", "said"), [(True, False), (False, True), (False, False)])

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generator.sentences import split_sentences
+from services.generator.sentences import context_start, split_sentences
 
 # Pieces that sentence splitters trip over, besides any character.
 pieces = st.sampled_from(
@@ -60,3 +60,21 @@ def test_a_text_has_sentences_unless_it_is_blank(text: str) -> None:
 )
 def test_sentences_are_what_a_reader_takes_for_them(text: str, expected: list[str]) -> None:
     assert [sentence.text for sentence in split_sentences(text)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "index", "context"),
+    [
+        ("The tunnel is long. It was opened in 1988.", 1, "The tunnel is long. "),
+        ("The tunnel is long. Trains use it every day.", 1, None),
+        ("It was opened in 1988. Trains use it every day.", 0, None),
+        ("Honshu is an island. It has a tunnel. This was opened in 1988.", 2, "Honshu is an island. It has a tunnel. "),
+        ("Honshu is an island. It has a tunnel. This one is long. It was opened in 1988.", 3, "It has a tunnel. This one is long. "),
+        ("The tunnel is long. Italy has longer ones than that.", 1, None),
+        ("The tunnel is long. However, it is not the longest one.", 1, "The tunnel is long. "),
+    ],
+)
+def test_a_sentence_that_refers_back_has_the_sentences_before_it_as_context(text: str, index: int, context: str | None) -> None:
+    extents = split_sentences(text)
+    start = context_start(extents, index)
+    assert (None if start is None else text[start : extents[index].start]) == context
