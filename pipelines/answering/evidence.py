@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 from core.schemas import Passage, SearchResponse, Sentence, Span
-from core.words import share, stem, stems, words
+from core.words import is_english, share, stem, stems, words
 
 Evidence = Mapping[str, float]
 """Signal → value, most in [0, 1]. The keys are those of ABOUT and SAYS."""
 
-ABOUT = ("dense", "lexical", "sentence_coverage", "passage_coverage", "rarest_missing")
+ABOUT = ("dense", "lexical", "sentence_coverage", "passage_coverage", "rarest_missing", "foreign")
 """Signals of whether the documents are about the question."""
 
 SAYS = ("dense_first", "sentence_coverage", "near_coverage", "passage_coverage", "rarest_missing", "names_missing", "negation_missing")
@@ -32,7 +32,7 @@ def evidence(question: str, found: SearchResponse, sentences: Sequence[Sentence]
     the words' rarities; a coverage is the share of the question's words, weighted by rarity, that occur in the sentence, near it (200
     characters either way, and the title) or in its passage; `rarest_missing` is the rarity of the rarest word that the passage lacks against the
     rarest of all; `names_missing` the share of capitalized words and numbers that it lacks; `negation_missing` is 1 where the question is in the
-    negative and the sentence is not.
+    negative and the sentence is not; `foreign` is 1 where the question is not in English, whose words the other signals can read.
     """
     cosines = [passage.scores.dense for passage in found.passages if passage.scores.dense is not None]
     if not cosines:
@@ -43,7 +43,9 @@ def evidence(question: str, found: SearchResponse, sentences: Sequence[Sentence]
     wanted = found.rarity
     held = stems(f"{passage.title}\n{passage.text}")
     missing = [weight for word, weight in wanted.items() if word not in held]
-    names = {stem(word) for name in _names(question) for word in words(name)}
+    foreign = not is_english(question)
+    # In other languages a capital letter means something else: in German any noun has one.
+    names = frozenset() if foreign else {stem(word) for name in _names(question) for word in words(name)}
     return {
         "dense": max(cosines),
         "dense_first": cosines[0],
@@ -53,6 +55,7 @@ def evidence(question: str, found: SearchResponse, sentences: Sequence[Sentence]
         "passage_coverage": share(wanted, held),
         "rarest_missing": max(missing, default=0.0) / (max(wanted.values(), default=0.0) or 1.0),
         "names_missing": len(names - held) / len(names) if names else 0.0,
+        "foreign": float(foreign),
         "negation_missing": float(_is_negative(question) and not _is_negative(quote)),
     }
 

@@ -27,7 +27,14 @@ def test_the_shipped_calibration_gives_a_probability(evidence: dict[str, float])
 
 def test_the_shipped_calibration_trusts_nearer_documents_more_and_missing_names_less() -> None:
     calibration = read_calibration(SHIPPED)
-    good = dict.fromkeys({*ABOUT, *SAYS}, 0.0) | {"dense": 0.7, "dense_first": 0.7, "sentence_coverage": 0.8, "near_coverage": 0.9}
+    good = dict.fromkeys({*ABOUT, *SAYS}, 0.0) | {
+        "dense": 0.7,
+        "dense_first": 0.7,
+        "lexical": 0.8,
+        "sentence_coverage": 0.8,
+        "near_coverage": 0.9,
+        "passage_coverage": 0.9,
+    }
     assert calibration.confidence(good) > calibration.threshold
     for worse in ({"dense": 0.2}, {"names_missing": 1.0}, {"negation_missing": 1.0}, {"sentence_coverage": 0.0}):
         assert calibration.confidence(good | worse) < calibration.confidence(good)

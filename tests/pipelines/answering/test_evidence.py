@@ -86,3 +86,17 @@ def test_without_a_sentence_the_passage_alone_speaks() -> None:
 def test_there_is_no_evidence_without_a_cosine() -> None:
     assert evidence("When?", SearchResponse(passages=(passage(1, cosine=None),)), []) is None
     assert evidence("When?", SearchResponse(passages=()), []) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "foreign", "names_missing"),
+    [
+        ("When was the bridge at Kobe opened?", 0.0, 1.0),
+        ("Wann wurde die Brücke in Kobe für Züge eröffnet?", 1.0, 0.0),
+        ("¿Cuándo se inauguró el puente de Kobe?", 1.0, 0.0),
+        ("Bridge Kobe", 0.0, 1.0),
+    ],
+)
+def test_what_reads_english_is_silent_on_other_languages(question: str, foreign: float, names_missing: float) -> None:
+    signals = _signals(question, "Its towers are 110 metres high.")
+    assert (signals["foreign"], signals["names_missing"]) == (foreign, names_missing)
