@@ -18,6 +18,10 @@ from services.gateway.answering import Answering
 from services.gateway.app import gateway_app
 from services.gateway.documents import DOCUMENTS_PATH
 from services.gateway.jobs.runner import Jobs
+from services.gateway.openai_api.chat import CHAT_PATH
+from services.gateway.openai_api.embeddings import EMBEDDINGS_PATH
+from services.gateway.openai_api.errors import OPENAI_SHAPE
+from services.gateway.openai_api.models import MODELS_PATH
 from services.gateway.parts import GeneratorPart, RetrieverPart
 from services.gateway.records.recorder import Recorder
 from services.generator.service import Generator
@@ -78,4 +82,5 @@ behind_border(
     deadline_s=_config.timeout_s,
     multipart_paths=(DOCUMENTS_PATH,),
     entrance=True,
+    error_shapes=dict.fromkeys((CHAT_PATH, EMBEDDINGS_PATH, MODELS_PATH), OPENAI_SHAPE),
 )

@@ -24,6 +24,7 @@ from core.schemas import (
     DocumentRef,
     DocumentResult,
     EmbedItem,
+    EmbedResult,
     EncoderInfo,
     ListRequest,
     ReindexStatus,
@@ -277,6 +278,14 @@ class Retriever:
         """The encoder that the index belongs to, its tokenizer included."""
         return await self._bound_encoder()
 
+    @bentoml.api
+    @answers_errors
+    async def embed(self, items: list[EmbedItem]) -> list[EmbedResult]:
+        """A unit vector a text, in order, by the encoder that the index belongs to; some at a time, so that questions are not kept waiting."""
+        info = await self._bound_encoder()
+        groups = [items[first : first + GROUP_CHUNKS] for first in _starts(items)]
+        return [result for group in groups for result in await self._embedded(group, _config.timeout_s, info)]
+
     async def _bound_encoder(self) -> EncoderInfo:
         """The Embedder's encoder that the store is bound to. Raises IndexMismatch where the store belongs to none that runs."""
         # A reindexing exchanges the index first; what is known here follows.
@@ -297,13 +306,16 @@ class Retriever:
         expected = wanted or self._info
         if not texts or expected is None:
             return np.empty((0, expected.dim if expected else 0), np.float32)
+        return np.stack([unpack(result.vector) for result in await self._embedded(texts, timeout_s, expected)])
+
+    async def _embedded(self, texts: Sequence[EmbedItem], timeout_s: float, expected: EncoderInfo) -> Sequence[EmbedResult]:
         items = [item.model_copy(update={"encoder": expected.fingerprint}) for item in texts]
-        results = await call("the Embedder", self.embedder.to_async.embed, timeout_s, items)
+        results: Sequence[EmbedResult] = await call("the Embedder", self.embedder.to_async.embed, timeout_s, items)
         strangers = {result.fingerprint for result in results} - {expected.fingerprint}
         if strangers:
             self._info = None
             raise IndexMismatch(f"the Embedder now runs encoder {strangers.pop()}, the index belongs to {expected.fingerprint}")
-        return np.stack([unpack(result.vector) for result in results])
+        return results
 
     # -- state -------------------------------------------------------------------------------------------------------------------
 
@@ -345,7 +357,7 @@ def _groups(documents: Sequence[SplitDocument]) -> Iterator[list[SplitDocument]]
         yield group
 
 
-def _starts(texts: Sequence[str]) -> range:
+def _starts(texts: Sequence[object]) -> range:
     return range(0, len(texts), GROUP_CHUNKS)
 
 
