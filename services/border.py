@@ -20,6 +20,7 @@ from core.errors import DeadlineExceeded, EkibenError, Internal, Overloaded, Pay
 from core.telemetry import new_request_id, request_id
 from services.bentoml_runtime import PICKLE
 from services.error_shapes import INTERNAL, JSON, OUR_SHAPE, ErrorShape, error_behind
+from services.leaving import serve_while_wanted
 
 log = logging.getLogger("ekiben.request")
 
@@ -33,6 +34,7 @@ class Border:
 
     `entrance` is True where strangers call: a service behind it takes the request id, and that its log line is written already, from its
     caller's baggage, which a stranger could send as well. `error_shapes` gives paths that begin so errors of another shape than ours.
+    On paths that begin as one of `stops_paths` does, the work stops when the caller goes away.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Border:
         multipart_paths: Sequence[str] = (),
         entrance: bool = False,
         error_shapes: Mapping[str, ErrorShape] = MappingProxyType({}),
+        stops_paths: Sequence[str] = (),
     ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
@@ -52,6 +55,7 @@ class Border:
         self.multipart_paths = frozenset(multipart_paths)
         self.entrance = entrance
         self.error_shapes = dict(error_shapes)
+        self.stops_paths = tuple(stops_paths)
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +97,8 @@ class Border:
         try:
             self._admit(scope, headers)
             async with asyncio.timeout(self.deadline_s) as deadline:
-                await self.app(scope, self._bounded(receive, answer), answer)
+                serve = serve_while_wanted if scope["path"].startswith(self.stops_paths) else _serve_to_the_end
+                await serve(self.app, scope, self._bounded(receive, answer), answer)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -166,6 +171,7 @@ def behind_border(
     multipart_paths: Sequence[str] = (),
     entrance: bool = False,
     error_shapes: Mapping[str, ErrorShape] = MappingProxyType({}),
+    stops_paths: Sequence[str] = (),
 ) -> None:
     """Put `service` (what `@bentoml.service` returned) behind a Border."""
     cast("Any", service).add_asgi_middleware(
@@ -176,7 +182,12 @@ def behind_border(
         multipart_paths=multipart_paths,
         entrance=entrance,
         error_shapes=error_shapes,
+        stops_paths=stops_paths,
     )
+
+
+async def _serve_to_the_end(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

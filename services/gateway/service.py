@@ -82,5 +82,6 @@ behind_border(
     deadline_s=_config.timeout_s,
     multipart_paths=(DOCUMENTS_PATH,),
     entrance=True,
+    stops_paths=("/v1/answer", "/v1/search", CHAT_PATH),
     error_shapes=dict.fromkeys((CHAT_PATH, EMBEDDINGS_PATH, MODELS_PATH), OPENAI_SHAPE),
 )
