@@ -9,6 +9,7 @@ from typing import Any
 
 from bentoml._internal.marshal import dispatcher
 from bentoml.exceptions import BentoMLException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import bentoml_runtime  # noqa: F401 - guards the version
@@ -88,8 +89,10 @@ async def _call_while_wanted(self: Any, data: Any) -> Any:
 
 
 class _WithoutThoseWhoLeft(logging.Filter):
+    """Drops BentoML's tracebacks of callers that went away, also while their request was being read."""
+
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], CallerLeft))
+        return not (record.exc_info and isinstance(record.exc_info[1], CallerLeft | ClientDisconnect))
 
 
 dispatcher.CorkDispatcher.inbound_call = _call_while_wanted  # type: ignore[method-assign]
