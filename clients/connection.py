@@ -1,7 +1,8 @@
 """The HTTP connection to a gateway: tries again what may pass, and turns its errors into those of `core.errors`."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 import httpx
@@ -67,6 +68,13 @@ class Connection:
         retrying = Retrying(retry=retry_if_exception(self._may_pass), stop=self._is_over, wait=_pause_before_next, sleep=self.pause, reraise=True)
         return retrying(self._send_once, request)
 
+    def lines(self, path: str, body: BaseModel) -> Generator[str, None, None]:
+        """The lines of a streamed answer to a POST, as they come. It is sent again as in `send`, but not when the answer has begun."""
+        content = body.model_dump(mode="json")
+        response = self.send(lambda http: http.send(http.build_request("POST", path, json=content), stream=True))
+        with closing(response), self._translated():
+            yield from response.iter_lines()
+
     def parse(self, model: type[Model], response: httpx.Response) -> Model:
         """The body of `response`; raises Internal where it is none of ours."""
         try:
@@ -77,8 +85,20 @@ class Connection:
             ) from error
 
     def _send_once(self, request: Request) -> httpx.Response:
-        try:
+        with self._translated():
             response = request(self._http)
+            if response.is_error:
+                response.read()
+        self._answered = True
+        if response.is_error:
+            raise _error_in(response)
+        return response
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what httpx raises into errors of ours."""
+        try:
+            yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Unreachable(f"nothing answers at {self._url}: start it with `ekiben serve`, or name another --url") from error
         except httpx.UnsupportedProtocol as error:
@@ -87,10 +107,6 @@ class Connection:
             raise DeadlineExceeded(f"{self._url} did not answer in time") from error
         except httpx.TransportError as error:
             raise DependencyUnavailable(f"the connection to {self._url} failed ({type(error).__name__})") from error
-        self._answered = True
-        if response.is_error:
-            raise _error_in(response)
-        return response
 
     def _may_pass(self, error: BaseException) -> bool:
         # Where nobody ever answered, or the time ran out already, the person is better asked than kept waiting.

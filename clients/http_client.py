@@ -1,22 +1,24 @@
 """The Python client of the gateway's HTTP API."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
 
 import httpx
 
 from clients.connection import DEFAULT_URL, Connection, requesting
+from clients.event_stream import answer_events
 from clients.job_results import results_of_job
+from clients.paths import document_path, segment
 from core.errors import DependencyUnavailable
 from core.schemas import (
     DEFAULT_COLLECTION,
     MAX_PAGE_SIZE,
     AddResponse,
     Answer,
+    AnswerEvent,
     AnswerRecord,
     AnswerRequest,
     Collection,
@@ -75,7 +77,16 @@ class EkibenClient:
 
     def answer(self, request: AnswerRequest) -> Answer:
         """Ask a question."""
-        return self._connection.call(Answer, requesting("POST", "/v1/answer", request))
+        return self._connection.call(Answer, requesting("POST", "/v1/answer", request.model_copy(update={"stream": False})))
+
+    def stream(self, request: AnswerRequest) -> Iterator[AnswerEvent]:
+        """Ask a question and follow its answer: the passages, each summary, the text, `done` with the whole answer last. Closing it stops the work.
+
+        What fails midway is raised, and not tried again.
+        """
+        asked = request.model_copy(update={"stream": True})
+        with closing(self._connection.lines("/v1/answer", asked)) as lines:
+            yield from answer_events(lines)
 
     def search(self, request: SearchRequest) -> SearchResponse:
         """Find passages."""
@@ -83,11 +94,11 @@ class EkibenClient:
 
     def record(self, answer_id: str) -> AnswerRecord:
         """A recorded answer with its request."""
-        return self._connection.call(AnswerRecord, requesting("GET", f"/v1/answers/{_segment(answer_id)}"))
+        return self._connection.call(AnswerRecord, requesting("GET", f"/v1/answers/{segment(answer_id)}"))
 
     def replay(self, answer_id: str) -> Replay:
         """Ask a recorded request again; tells what is different."""
-        return self._connection.call(Replay, requesting("POST", f"/v1/answers/{_segment(answer_id)}/replay", {}))
+        return self._connection.call(Replay, requesting("POST", f"/v1/answers/{segment(answer_id)}/replay", {}))
 
     # -- documents ----------------------------------------------------------------------------------------------------------------
 
@@ -122,11 +133,11 @@ class EkibenClient:
 
     def get(self, document_id: str, collection: str = DEFAULT_COLLECTION) -> StoredDocument:
         """A document with its text."""
-        return self._connection.call(StoredDocument, requesting("GET", _path_of(document_id), parameters={"collection": collection}))
+        return self._connection.call(StoredDocument, requesting("GET", document_path(document_id), parameters={"collection": collection}))
 
     def delete(self, document_id: str, collection: str = DEFAULT_COLLECTION) -> DeleteResponse:
         """Remove a document."""
-        return self._connection.call(DeleteResponse, requesting("DELETE", _path_of(document_id), parameters={"collection": collection}))
+        return self._connection.call(DeleteResponse, requesting("DELETE", document_path(document_id), parameters={"collection": collection}))
 
     # -- jobs ---------------------------------------------------------------------------------------------------------------------
 
@@ -143,7 +154,7 @@ class EkibenClient:
 
     def job(self, job_id: str) -> Job:
         """The state of a job."""
-        return self._connection.call(Job, requesting("GET", f"/v1/jobs/{_segment(job_id)}"))
+        return self._connection.call(Job, requesting("GET", f"/v1/jobs/{segment(job_id)}"))
 
     def jobs(self, limit: int = 100, cursor: str | None = None, collection: str | None = None, state: JobState | None = None) -> JobPage:
         """One page of the jobs, newest first."""
@@ -161,7 +172,7 @@ class EkibenClient:
 
     def cancel_job(self, job_id: str) -> Job:
         """Stop a job before its next document; what is stored stays."""
-        return self._connection.call(Job, requesting("POST", f"/v1/jobs/{_segment(job_id)}/cancel", {}))
+        return self._connection.call(Job, requesting("POST", f"/v1/jobs/{segment(job_id)}/cancel", {}))
 
     def watch(self, job_id: str) -> Iterator[Job]:
         """The state of a job again and again, until it is finished. Raises DependencyUnavailable after `give_up`; the job goes on."""
@@ -187,11 +198,11 @@ class EkibenClient:
 
     def put_collection(self, name: str, settings: CollectionSettings) -> Collection:
         """Create a collection, or change its settings."""
-        return self._connection.call(Collection, requesting("PUT", f"/v1/collections/{_segment(name)}", settings))
+        return self._connection.call(Collection, requesting("PUT", f"/v1/collections/{segment(name)}", settings))
 
     def delete_collection(self, name: str) -> CollectionDeleted:
         """Remove a collection with all its documents; takes minutes for a large one."""
-        return self._connection.call(CollectionDeleted, requesting("DELETE", f"/v1/collections/{_segment(name)}", timeout_s=_LONG_TIMEOUT_S))
+        return self._connection.call(CollectionDeleted, requesting("DELETE", f"/v1/collections/{segment(name)}", timeout_s=_LONG_TIMEOUT_S))
 
     def compact(self) -> Compaction:
         """Give the space of deleted documents back to the disk; takes minutes for a large store."""
@@ -238,12 +249,3 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(pause * _POLL_GROWTH, _MAX_POLL_S)
-
-
-def _path_of(document_id: str) -> str:
-    return "/v1/documents/" + "/".join(map(_segment, document_id.split("/")))
-
-
-def _segment(name: str) -> str:
-    # HTTP clients resolve the segments . and .., so that "a/../b" would mean "b".
-    return "%2E" * len(name) if name in (".", "..") else quote(name, safe="")

@@ -14,7 +14,7 @@ def render_answer(answer: Answer) -> str:
     marks: dict[int, list[int]] = {}
     for number, citation in enumerate(answer.citations, 1):
         marks.setdefault(citation.sentence, []).append(number)
-    lines = [textwrap.fill(answer.answer, _WIDTH)]
+    lines = [wrapped(answer.answer)]
     lines += [f"  note: {note}" for note in answer.notes]
     if answer.abstained and answer.passages:
         lines += ["", "Nearest passages:", render_passages(answer.passages[:3])]
@@ -22,6 +22,11 @@ def render_answer(answer: Answer) -> str:
     confidence = "unknown" if answer.confidence is None else f"{answer.confidence:.2f}"
     lines += ["", f"confidence {confidence}, {answer.timings_ms.get('total', 0):.0f} ms, {answer.id}"]
     return "\n".join(lines)
+
+
+def wrapped(text: str) -> str:
+    """`text` in lines that fit a terminal."""
+    return textwrap.fill(text, _WIDTH)
 
 
 def _render_citation(number: int, citation: Citation) -> str:

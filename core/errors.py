@@ -7,6 +7,7 @@ EkibenError
 │   │   ├── DocumentNotFound     404   document_not_found
 │   │   ├── CollectionNotFound   404   collection_not_found
 │   │   ├── JobNotFound          404   job_not_found
+│   │   ├── ModelNotFound        404   model_not_found
 │   │   └── AnswerNotFound       404   answer_not_found
 │   ├── MethodNotAllowed         405   method_not_allowed
 │   ├── IndexMismatch            409   index_mismatch
@@ -119,6 +120,12 @@ class JobNotFound(NotFound):
     """There is no job with this id; finished ones are forgotten after `jobs.keep_days`."""
 
     code = "job_not_found"
+
+
+class ModelNotFound(NotFound):
+    """There is no model with this name; the OpenAI-compatible API has the one, `ekiben`."""
+
+    code = "model_not_found"
 
 
 class AnswerNotFound(NotFound):

@@ -100,6 +100,7 @@ class AnsweringSettings(Section):
     retrieve_timeout_s: Seconds
     summary_timeout_s: Seconds
     compose_timeout_s: Seconds
+    answer_timeout_s: Seconds
     summary_sentences: Annotated[int, Field(ge=1, le=20)]
     answer_sentences: Annotated[int, Field(ge=1, le=20)]
     calibration: Path

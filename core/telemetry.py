@@ -34,6 +34,7 @@ BATCH_WAIT_SECONDS = Histogram(
     "ekiben_batch_wait_seconds", "Time an item waited for its batch to begin", ["service", "operation"], buckets=SECOND_BUCKETS
 )
 STAGE_SECONDS = Histogram("ekiben_stage_seconds", "Time of one stage of a journey", ["stage"], buckets=SECOND_BUCKETS)
+FIRST_TOKEN_SECONDS = Histogram("ekiben_first_token_seconds", "Time from a streamed question to the first text of its answer", buckets=SECOND_BUCKETS)
 ANSWERS = Counter("ekiben_answers", "Answers by outcome", ["outcome"])
 RECORDS = Counter("ekiben_answer_records", "Records of answers by what became of them (kept, lost)", ["outcome"])
 DOCUMENTS = Counter("ekiben_documents", "Documents by what became of them", ["state"])

@@ -9,46 +9,32 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, cast
 
 from opentelemetry import baggage, context
-from pydantic import ValidationError
-from pydantic_core import from_json
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import (
-    DeadlineExceeded,
-    EkibenError,
-    ErrorBody,
-    ErrorInfo,
-    Internal,
-    InvalidRequest,
-    MalformedBody,
-    MethodNotAllowed,
-    NotFound,
-    NotReady,
-    Overloaded,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-)
+from core.errors import DeadlineExceeded, EkibenError, Internal, Overloaded, PayloadTooLarge, UnsupportedMediaType
 from core.telemetry import new_request_id, request_id
-from services.bentoml_runtime import PICKLE, error_response
+from services.bentoml_runtime import PICKLE
+from services.error_shapes import INTERNAL, JSON, OUR_SHAPE, ErrorShape, error_behind
+from services.leaving import serve_while_wanted
 
 log = logging.getLogger("ekiben.request")
 
 PROBES = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 REQUEST_ID_HEADER = "x-request-id"
 _BAGGAGE_KEY = "ekiben.request_id"
-_JSON = "application/json"
-_INTERNAL = "something went wrong; the log has the details under this request id"
 
 
 class Border:
     """See the module. `max_concurrency` and `deadline_s` are None where a service leaves them to its callers.
 
     `entrance` is True where strangers call: a service behind it takes the request id, and that its log line is written already, from its
-    caller's baggage, which a stranger could send as well.
+    caller's baggage, which a stranger could send as well. `error_shapes` gives paths that begin so errors of another shape than ours.
+    On paths that begin as one of `stops_paths` does, the work stops when the caller goes away.
     """
 
     def __init__(
@@ -59,6 +45,8 @@ class Border:
         deadline_s: float | None = None,
         multipart_paths: Sequence[str] = (),
         entrance: bool = False,
+        error_shapes: Mapping[str, ErrorShape] = MappingProxyType({}),
+        stops_paths: Sequence[str] = (),
     ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
@@ -66,6 +54,8 @@ class Border:
         self.deadline_s = deadline_s
         self.multipart_paths = frozenset(multipart_paths)
         self.entrance = entrance
+        self.error_shapes = dict(error_shapes)
+        self.stops_paths = tuple(stops_paths)
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +66,7 @@ class Border:
         headers = Headers(scope=scope)
         inherited = None if self.entrance else baggage.get_baggage(_BAGGAGE_KEY)
         identifier = new_request_id(str(inherited) if inherited else headers.get(REQUEST_ID_HEADER))
-        answer = _Answer(send, identifier)
+        answer = _Answer(send, identifier, self._shape_of(scope["path"]))
         started = time.perf_counter()
         with under_request_id(identifier):
             try:
@@ -84,6 +74,9 @@ class Border:
             finally:
                 quiet = inherited is not None or scope["path"] in PROBES
                 self._log(scope, answer.status, time.perf_counter() - started, quiet)
+
+    def _shape_of(self, path: str) -> ErrorShape:
+        return next((shape for prefix, shape in self.error_shapes.items() if path.startswith(prefix)), OUR_SHAPE)
 
     async def _serve(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Answer") -> None:
         try:
@@ -97,14 +90,15 @@ class Border:
         except Exception:
             # The outermost edge: BentoML would keep the caller waiting for the whole timeout.
             log.exception("a request failed")
-            await self._refuse(Internal(_INTERNAL), scope, receive, answer)
+            await self._refuse(Internal(INTERNAL), scope, receive, answer)
 
     async def _serve_admitted(self, scope: Scope, headers: Headers, receive: Receive, answer: "_Answer") -> None:
         self.in_flight += 1
         try:
             self._admit(scope, headers)
             async with asyncio.timeout(self.deadline_s) as deadline:
-                await self.app(scope, self._bounded(receive, answer), answer)
+                serve = serve_while_wanted if scope["path"].startswith(self.stops_paths) else _serve_to_the_end
+                await serve(self.app, scope, self._bounded(receive, answer), answer)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -125,7 +119,7 @@ class Border:
         """Cure 8 of `bentoml_runtime`: pickle is code, and only a parent's Unix socket (no client address) may carry it."""
         if content_type == PICKLE and not _over_tcp(scope):
             return
-        allowed = [_JSON, "multipart/form-data"] if scope["path"] in self.multipart_paths else [_JSON]
+        allowed = [JSON, "multipart/form-data"] if scope["path"] in self.multipart_paths else [JSON]
         if content_type not in allowed:
             raise UnsupportedMediaType(f"Content-Type is {content_type or 'missing'}; send {' or '.join(allowed)}")
 
@@ -147,7 +141,7 @@ class Border:
     async def _refuse(self, error: EkibenError, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if not answer.started:
             answer.discard()
-            await error_response(error)(scope, receive, answer)
+            await answer.shape.response(error)(scope, receive, answer)
             await answer.finish()
 
     def _log(self, scope: Scope, status: int, elapsed_s: float, quiet: bool) -> None:
@@ -176,6 +170,8 @@ def behind_border(
     deadline_s: float | None = None,
     multipart_paths: Sequence[str] = (),
     entrance: bool = False,
+    error_shapes: Mapping[str, ErrorShape] = MappingProxyType({}),
+    stops_paths: Sequence[str] = (),
 ) -> None:
     """Put `service` (what `@bentoml.service` returned) behind a Border."""
     cast("Any", service).add_asgi_middleware(
@@ -185,7 +181,13 @@ def behind_border(
         deadline_s=deadline_s,
         multipart_paths=multipart_paths,
         entrance=entrance,
+        error_shapes=error_shapes,
+        stops_paths=stops_paths,
     )
+
+
+async def _serve_to_the_end(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)
 
 
 def _too_large(limit: int) -> PayloadTooLarge:
@@ -198,10 +200,11 @@ def _over_tcp(scope: Scope) -> bool:
 
 
 class _Answer:
-    """Passes an answer on; an error that is not in our shape is held back until it is whole, then rewritten."""
+    """Passes an answer on; an error that is not in the shape of its route is held back until it is whole, then rewritten."""
 
-    def __init__(self, send: Send, identifier: str) -> None:
+    def __init__(self, send: Send, identifier: str, shape: ErrorShape) -> None:
         self._send = send
+        self.shape = shape
         self._identifier = identifier
         self._held: Message | None = None
         self._body = bytearray()
@@ -231,9 +234,8 @@ class _Answer:
         if self._held is None:
             return
         start, body = self._held, bytes(self._body)
-        if self.error is not None or not _has_our_shape(body):
-            error = self.error or _error_behind(start["status"], body)
-            response = error_response(error)
+        if self.error is not None or not self.shape.is_in(body):
+            response = self.shape.response(self.error or error_behind(start["status"], body))
             body, start["status"] = bytes(response.body), response.status_code
             self.status = response.status_code
             headers = MutableHeaders(scope=start)
@@ -243,59 +245,3 @@ class _Answer:
         self.started, self._held = True, None
         await self._send(start)
         await self._send({"type": "http.response.body", "body": body})
-
-
-def _has_our_shape(body: bytes) -> bool:
-    try:
-        error = ErrorBody.model_validate_json(body, strict=True).error
-    except ValidationError:
-        return False
-    return error.model_fields_set == set(ErrorInfo.model_fields)
-
-
-_FOREIGN: dict[int, EkibenError] = {
-    400: MalformedBody("the body can't be read: send UTF-8 JSON"),
-    404: NotFound("there is no such route; /docs lists them"),
-    405: MethodNotAllowed("this route does not take this method; /docs lists them"),
-    413: PayloadTooLarge("the body is too large"),
-    415: UnsupportedMediaType(f"send {_JSON}"),
-    429: Overloaded("too many requests in work; try again in a second"),
-    503: NotReady("not ready: a part of the system is starting or can't be reached"),
-    504: DeadlineExceeded("not done in time"),
-}
-
-
-def _error_behind(status: int, body: bytes) -> EkibenError:
-    """Our error for an answer that BentoML or Starlette made."""
-    faults = _faults_in(body)
-    if faults and status == HTTPStatus.BAD_REQUEST:
-        return invalid_request(faults)
-    if status in _FOREIGN:
-        return _FOREIGN[status]
-    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return InvalidRequest(f"the request can't be served as it is (HTTP {status}); /docs says what is expected")
-    return Internal(_INTERNAL)
-
-
-def _faults_in(body: bytes) -> list[dict[str, Any]]:
-    """What BentoML says is wrong with a request: pydantic's faults under `detail`."""
-    try:
-        content = from_json(body)
-    except ValueError:
-        return []
-    detail = content.get("detail") if isinstance(content, dict) else None
-    return [fault for fault in detail if isinstance(fault, dict)] if isinstance(detail, list) else []
-
-
-def invalid_request(faults: Sequence[Mapping[str, Any]]) -> EkibenError:
-    """What pydantic found wrong (its `errors()`), in one sentence a fault; at most five of them."""
-    if any(fault.get("type") == "json_invalid" for fault in faults):
-        return MalformedBody(f"the body is not JSON: {faults[0].get('msg')}")
-    lines = [_fault_line(fault) for fault in faults[:5]]
-    return InvalidRequest("; ".join(lines))
-
-
-def _fault_line(fault: Mapping[str, Any]) -> str:
-    location = fault.get("loc")
-    where = ".".join(str(part) for part in location) if isinstance(location, list | tuple) else ""
-    return f"{where}: {fault.get('msg')}" if where else str(fault.get("msg"))

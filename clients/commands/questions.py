@@ -14,6 +14,9 @@ TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="Passag
 Mode = Annotated[str, typer.Option("--mode", help="dense, lexical or hybrid.")]
 NoRerank = Annotated[bool, typer.Option("--no-rerank", help="Leave the passages in the order they were found in.")]
 Filters = Annotated[list[str] | None, typer.Option("--filter", help="KEY=VALUE that the metadata must hold; may be repeated.")]
+Stream = Annotated[
+    bool | None, typer.Option("--stream/--no-stream", help="Print the answer while it is written; without either, to a terminal. JSON comes whole.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -31,10 +34,12 @@ def ask(
     filters: Filters = None,
     no_rerank: NoRerank = False,
     debug: Annotated[bool, typer.Option("--debug", help="Add what went into the answer.")] = False,
+    stream: Stream = None,
     as_json: Json = False,
 ) -> None:
     """Ask a question; the answer cites its sources."""
     from clients.rendering import render_answer  # noqa: PLC0415
+    from clients.typing_out import type_out  # noqa: PLC0415
     from core.schemas import AnswerRequest  # noqa: PLC0415
 
     text = sys.stdin.read() if question == "-" else question
@@ -49,6 +54,9 @@ def ask(
         debug=debug,
     )
     with options.open_client(url) as client:
+        if not as_json and (sys.stdout.isatty() if stream is None else stream):
+            type_out(client.stream(request))
+            return
         answer = client.answer(request)
     typer.echo(answer.model_dump_json(indent=2) if as_json else render_answer(answer))
 

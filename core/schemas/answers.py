@@ -1,7 +1,5 @@
 """Questions and cited answers."""
 
-from typing import Literal
-
 from pydantic import StrictBool
 
 from core.errors import ErrorInfo
@@ -12,11 +10,11 @@ from core.schemas.retrieval import Passage, RetrievalOptions
 
 
 class AnswerRequest(RetrievalOptions):
-    """Body of `POST /v1/answer`."""
+    """Body of `POST /v1/answer`. With `stream` the answer comes as the events of `core.schemas.events`."""
 
     question: Question
     debug: StrictBool = False
-    stream: Literal[False] = False
+    stream: StrictBool = False
 
 
 class Summary(Frozen):

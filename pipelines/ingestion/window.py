@@ -42,7 +42,7 @@ class EncoderWindow:
     def __init__(self, encoder: EncoderInfo, limits: IngestionSettings, chunk_tokens: int | None = None) -> None:
         self.encoder = encoder.fingerprint
         self.tokens = min(limits.chunk_tokens if chunk_tokens is None else chunk_tokens, encoder.max_tokens)
-        self._tokenizer = _load_tokenizer(encoder)
+        self._tokenizer = load_tokenizer(encoder)
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         self._fitted_prefix = lru_cache(_CACHED_PREFIXES)(self._fit_prefix)
         self._piece_tokens = lru_cache(_CACHED_PIECES)(self._count_plain)
@@ -107,7 +107,8 @@ def _begins_with(text: str, part: str) -> bool:
     return bool(words) and [match[0] for match in islice(_WORD.finditer(text), len(words))] == words
 
 
-def _load_tokenizer(encoder: EncoderInfo) -> Tokenizer:
+def load_tokenizer(encoder: EncoderInfo) -> Tokenizer:
+    """The encoder's tokenizer, which cuts nothing off. Raises Internal where `encoder` came without it."""
     if not encoder.tokenizer_json:
         raise Internal(f"the description of encoder {encoder.model!r} came without its tokenizer: ask `encoder()` for it, not the store's status")
     tokenizer = Tokenizer.from_str(encoder.tokenizer_json)

@@ -11,12 +11,18 @@ from starlette.routing import Route
 from core.settings import Settings
 from pipelines.answering.answer import AnswerQuestion
 from pipelines.ingestion.ingest import IngestDocuments
+from services.gateway.answering import Answering
 from services.gateway.collections import CollectionsApi
+from services.gateway.docs_page import docs_page, docs_script
 from services.gateway.documents import DocumentsApi
 from services.gateway.jobs.api import JobsApi
 from services.gateway.jobs.runner import Jobs
 from services.gateway.maintenance import MaintenanceApi
-from services.gateway.openapi import docs_page, docs_script, openapi_document
+from services.gateway.openai_api.chat import ChatApi
+from services.gateway.openai_api.embeddings import EmbeddingsApi
+from services.gateway.openai_api.models import ModelsApi
+from services.gateway.openai_api.usage import TokenCounter
+from services.gateway.openapi import openapi_document
 from services.gateway.parts import GeneratorPart, RetrieverPart
 from services.gateway.records.api import AnswersApi
 from services.gateway.records.recorder import Recorder
@@ -43,6 +49,9 @@ def gateway_app(
         *JobsApi(jobs).routes(),
         *AnswersApi(records, answer).routes(),
         *CollectionsApi(retriever).routes(),
+        *ChatApi(Answering(answer, records), TokenCounter(retriever)).routes(),
+        *EmbeddingsApi(retriever).routes(),
+        *ModelsApi().routes(),
         *MaintenanceApi(retriever, generator, settings.runtime.probe_timeout_s).routes(),
         Route("/openapi.json", _openapi),
         Route("/docs", _docs),

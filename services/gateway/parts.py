@@ -20,6 +20,8 @@ from core.schemas import (
     DocumentPage,
     DocumentRef,
     DocumentResult,
+    EmbedItem,
+    EmbedResult,
     EncoderInfo,
     GenerationEvent,
     GenerationItem,
@@ -111,6 +113,10 @@ class RetrieverPart(_Part):
     async def encoder(self) -> EncoderInfo:
         """See `core.ports.DescribesEncoder`."""
         return await call("the Retriever", self._remote.encoder, self._timeout_s)
+
+    async def embed(self, items: Sequence[EmbedItem]) -> Sequence[EmbedResult]:
+        """Vectors of texts by the encoder that the index belongs to, in order."""
+        return await call("the Retriever", self._remote.embed, self._timeout_s, list(items))
 
     async def status(self, timeout_s: float) -> StoreStatus:
         """What the store holds."""

@@ -10,21 +10,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.errors import EkibenError, MalformedBody
-from services.bentoml_runtime import error_response
-from services.border import invalid_request
+from services.error_shapes import OUR_SHAPE, ErrorShape, invalid_request
 
 Model = TypeVar("Model", bound=BaseModel)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def route(method: str, path: str, handler: Handler) -> Route:
-    """A route whose handler may raise errors of ours."""
+def route(method: str, path: str, handler: Handler, shape: ErrorShape = OUR_SHAPE) -> Route:
+    """A route whose handler may raise errors of ours, which it answers in `shape`."""
 
     async def answering(request: Request) -> Response:
         try:
             return await handler(request)
         except EkibenError as error:
-            return error_response(error)
+            return shape.response(error)
 
     return Route(path, answering, methods=[method])
 

@@ -1,6 +1,7 @@
 """The Gateway: the only service that clients talk to. Runs the journeys over the Retriever and the Generator."""
 
 import asyncio
+from typing import cast
 
 import bentoml
 
@@ -13,9 +14,14 @@ from pipelines.ingestion.ingest import IngestDocuments
 from pipelines.ingestion.isolating import IsolatedLoader
 from services.bentoml_runtime import answers_errors, is_ready, service_config
 from services.border import behind_border
+from services.gateway.answering import Answering
 from services.gateway.app import gateway_app
 from services.gateway.documents import DOCUMENTS_PATH
 from services.gateway.jobs.runner import Jobs
+from services.gateway.openai_api.chat import CHAT_PATH
+from services.gateway.openai_api.embeddings import EMBEDDINGS_PATH
+from services.gateway.openai_api.errors import OPENAI_SHAPE
+from services.gateway.openai_api.models import MODELS_PATH
 from services.gateway.parts import GeneratorPart, RetrieverPart
 from services.gateway.records.recorder import Recorder
 from services.generator.service import Generator
@@ -30,8 +36,12 @@ _retriever = RetrieverPart(lambda: bentoml.get_current_service().retriever, _set
 _generator = GeneratorPart(lambda: bentoml.get_current_service().generator, _settings.generator.timeout_s)
 _ingest = IngestDocuments(_retriever, _retriever, _settings.ingestion)
 _jobs = Jobs(_settings.jobs, _settings.ingestion, _ingest, IsolatedLoader(_settings.ingestion))
-_answer = AnswerQuestion(_retriever, _generator, _settings.answering, read_calibration(in_configs(_settings.answering.calibration)))
+# A stream has to end with an event of its own, before the border cuts it off.
+_longest_s = min(_settings.answering.answer_timeout_s, 0.95 * _config.timeout_s)
+_limits = _settings.answering.model_copy(update={"answer_timeout_s": _longest_s})
+_answer = AnswerQuestion(_retriever, _generator, _limits, read_calibration(in_configs(_limits.calibration)))
 _records = Recorder(_settings.records)
+_answering = Answering(_answer, _records)
 _app = gateway_app(_retriever, _generator, _ingest, _jobs, _answer, _records, _settings)
 
 
@@ -50,9 +60,8 @@ class Gateway:
     @answers_errors
     async def answer(self, request: AnswerRequest, /) -> Answer:
         """Answer a question from the documents; every sentence is cited, every citation checked."""
-        answer = await _answer(request)
-        _records.keep(request, answer)
-        return answer
+        # BentoML passes a Response on as it is.
+        return cast("Answer", await _answering.stream(request)) if request.stream else await _answering.answer(request)
 
     @bentoml.api(route="/v1/search")
     @answers_errors
@@ -73,4 +82,6 @@ behind_border(
     deadline_s=_config.timeout_s,
     multipart_paths=(DOCUMENTS_PATH,),
     entrance=True,
+    stops_paths=("/v1/answer", "/v1/search", CHAT_PATH),
+    error_shapes=dict.fromkeys((CHAT_PATH, EMBEDDINGS_PATH, MODELS_PATH), OPENAI_SHAPE),
 )

@@ -117,4 +117,4 @@ def _load_seq2seq() -> Backend:
     )
 
 
-behind_border(Generator, _settings.gateway.max_body_bytes)
+behind_border(Generator, _settings.gateway.max_body_bytes, stops_paths=("/",))

@@ -282,6 +282,14 @@ class Retriever:
         """The encoder that the index belongs to, its tokenizer included."""
         return await self._bound_encoder()
 
+    @bentoml.api
+    @answers_errors
+    async def embed(self, items: list[EmbedItem]) -> list[EmbedResult]:
+        """A unit vector a text, in order, by the encoder that the index belongs to; some at a time, so that questions are not kept waiting."""
+        info = await self._bound_encoder()
+        groups = [items[first : first + GROUP_CHUNKS] for first in _starts(items)]
+        return [result for group in groups for result in await self._embedded(group, _config.timeout_s, info)]
+
     async def _bound_encoder(self) -> EncoderInfo:
         """The Embedder's encoder that the store is bound to. Raises IndexMismatch where the store belongs to none that runs."""
         # A reindexing exchanges the index first; what is known here follows.
@@ -353,7 +361,7 @@ def _groups(documents: Sequence[SplitDocument]) -> Iterator[list[SplitDocument]]
         yield group
 
 
-def _starts(texts: Sequence[str]) -> range:
+def _starts(texts: Sequence[object]) -> range:
     return range(0, len(texts), GROUP_CHUNKS)
 
 

@@ -13,10 +13,13 @@ from core.errors import AnswerNotFound, CollectionNotFound, DocumentNotFound, Ek
 from core.schemas import (
     AddResponse,
     Answer,
+    AnswerEvent,
     AnswerRecord,
     AnswerRequest,
     ChannelScores,
     Citation,
+    CitationsEvent,
+    Cited,
     Collection,
     CollectionDeleted,
     CollectionList,
@@ -28,15 +31,21 @@ from core.schemas import (
     DocumentPage,
     DocumentResult,
     DocumentSummary,
+    DoneEvent,
+    ErrorEvent,
     Job,
     JobPage,
     Passage,
     ReindexStatus,
     Replay,
+    Retrieved,
+    RetrievedEvent,
     SearchResponse,
     ServiceStatus,
     StoredDocument,
     StoreStatus,
+    Token,
+    TokenEvent,
 )
 from pipelines.answering.comparing import are_identical, differences
 
@@ -93,6 +102,10 @@ class FakeGateway:
         self.jobs: dict[str, Job] = {}
         self.collections: dict[str, CollectionSettings] = {}
         self.replayed = ANSWER
+        self.answer = ANSWER
+        self.tokens: list[str] = []
+        self.break_off_after: int | None = None
+        self.stream_error: EkibenError | None = None
         self.reindexing: list[ReindexStatus | None] = []
         self._lock = threading.Lock()
 
@@ -118,7 +131,7 @@ class FakeGateway:
 
     def _route(self, method: str, path: str) -> Callable[[httpx.Request], httpx.Response]:
         routes: dict[tuple[str, str], Callable[[httpx.Request], httpx.Response]] = {
-            ("POST", "/v1/answer"): lambda _: _ok(ANSWER),
+            ("POST", "/v1/answer"): lambda request: self._stream() if json.loads(request.content)["stream"] else _ok(self.answer),
             ("POST", "/v1/search"): lambda _: _ok(SearchResponse(passages=(PASSAGE,))),
             ("GET", "/v1/status"): self._status,
             ("GET", "/v1/jobs"): self._list_jobs,
@@ -150,6 +163,19 @@ class FakeGateway:
             counts = {state: sum(result.state == state for result in results) for state in DocumentCounts.model_fields}
             return _ok(self._start_job(DocumentCounts(**counts), [result for result in results if result.error]), 202)
         return _ok(AddResponse(documents=results))
+
+    def _stream(self) -> httpx.Response:
+        """`answer` as events, its text in the pieces of `tokens`; `break_off_after` so many events, and with `stream_error` then."""
+        answer = self.answer
+        events: list[AnswerEvent] = [
+            RetrievedEvent(data=Retrieved(id=answer.id, passages=answer.passages, degraded=False, notes=(), timings_ms={})),
+            *(TokenEvent(data=Token(text=text)) for text in self.tokens or [answer.answer]),
+            CitationsEvent(data=Cited(sentences=answer.sentences, citations=answer.citations)),
+            DoneEvent(data=answer),
+        ][: self.break_off_after]
+        events += [ErrorEvent(data=ErrorBody(error=self.stream_error.info()))] if self.stream_error else []
+        text = ": keep-alive\n\n".join(f"event: {event.event}\ndata: {event.data.model_dump_json()}\n\n" for event in events)
+        return httpx.Response(200, content=text.encode(), headers={"content-type": "text/event-stream"})
 
     def _start_job(self, counts: DocumentCounts, errors: Iterable[DocumentResult]) -> Job:
         job = Job(

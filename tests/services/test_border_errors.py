@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import DocumentNotFound, EkibenError, ErrorInfo, all_errors
 from services.bentoml_runtime import PICKLE, error_response
-from services.border import invalid_request
+from services.error_shapes import invalid_request
 from tests.services.border_client import LIMIT, answering, ask, bordered, code_and_status, echo, error_in, exchange
 
 

@@ -1,13 +1,17 @@
 """A Retriever and a Generator in memory, which record what they are asked and can be told what to do with which passage."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from core.schemas import (
     ChannelScores,
+    GenerationDone,
+    GenerationEvent,
     GenerationItem,
     GenerationResult,
+    GenerationSentence,
+    GenerationText,
     Passage,
     SearchRequest,
     SearchResponse,
@@ -22,6 +26,7 @@ LIMITS = AnsweringSettings(
     retrieve_timeout_s=5,
     summary_timeout_s=5,
     compose_timeout_s=5,
+    answer_timeout_s=20,
     summary_sentences=3,
     answer_sentences=3,
     calibration=Path("calibration.json"),
@@ -37,6 +42,7 @@ CALIBRATION = Calibration(
     fitted_on=(),
 )
 Write = Callable[[GenerationItem], Awaitable[GenerationResult]]
+Stream = Callable[[GenerationItem], AsyncGenerator[GenerationEvent, None]]
 
 
 def passage(number: int, text: str = "", *, cosine: float | None = 0.8, score: float | None = None, start: int = 100) -> Passage:
@@ -81,11 +87,16 @@ class FakeRetriever:
 
 
 class FakeGenerator:
-    """Quotes first sentences; `overrides` replaces that for the summaries of some documents, `write_answer` for compositions."""
+    """Quotes first sentences; `overrides` replaces that for the summaries of some documents, `write_answer` for compositions, `write_stream` for
+    those that are streamed. A stream has the same sentences, a word at a time.
+    """
 
-    def __init__(self, overrides: dict[str, Write] | None = None, write_answer: Write | None = None) -> None:
+    def __init__(self, overrides: dict[str, Write] | None = None, write_answer: Write | None = None, write_stream: Stream | None = None) -> None:
         self._overrides = overrides or {}
         self._write_answer = write_answer
+        self._write_stream = write_stream
+        self.streamed: list[GenerationItem] = []
+        self.closed_streams = 0
         self.summarized: list[GenerationItem] = []
         self.composed: list[GenerationItem] = []
         self.at_once = self.most_at_once = 0
@@ -110,3 +121,21 @@ class FakeGenerator:
             return await self._write_answer(item)
         sentences = tuple(Sentence(text=source.text, supports=source.supports, score=source.score) for source in item.sources)
         return GenerationResult(sentences=sentences[: item.max_sentences])
+
+    async def stream(self, item: GenerationItem) -> AsyncGenerator[GenerationEvent, None]:
+        self.streamed.append(item)
+        try:
+            async for event in self._write_stream(item) if self._write_stream else _spoken(await self.compose(item)):
+                yield event
+        finally:
+            self.closed_streams += 1
+
+
+async def _spoken(result: GenerationResult) -> AsyncGenerator[GenerationEvent, None]:
+    """`result` as a language model would stream it."""
+    for number, sentence in enumerate(result.sentences):
+        for place, word in enumerate(sentence.text.split(" ")):
+            await asyncio.sleep(0)
+            yield GenerationText(text=f" {word}" if number or place else word)
+        yield GenerationSentence(sentence=sentence)
+    yield GenerationDone(result=result)

@@ -7,7 +7,8 @@ import pytest
 from core.errors import DeadlineExceeded, DependencyUnavailable, EkibenError, GenerationFailed, Internal, InvalidRequest
 from core.schemas import Answer, AnswerRequest, GenerationItem, GenerationResult, SearchResponse, Sentence
 from core.settings import AnsweringSettings
-from pipelines.answering.answer import NOT_FOUND, NOT_READ, AnswerQuestion
+from pipelines.answering.answer import AnswerQuestion
+from pipelines.answering.draft import NOT_FOUND, NOT_READ
 from tests.pipelines.answering.fakes import CALIBRATION, LIMITS, FakeGenerator, FakeRetriever, Write, first_sentence, passage
 
 HASTY = LIMITS.model_copy(update={"retrieve_timeout_s": 0.05, "summary_timeout_s": 0.05, "compose_timeout_s": 0.05})

@@ -1,14 +1,16 @@
 """The parts behind the gateway, in memory."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
+import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from core.errors import CollectionNotFound, DocumentNotFound, EkibenError, InvalidRequest
 from core.schemas import (
+    ChannelScores,
     Collection,
     CollectionChange,
     CollectionDeleted,
@@ -21,17 +23,29 @@ from core.schemas import (
     DocumentRef,
     DocumentResult,
     DocumentSummary,
+    EmbedItem,
+    EmbedResult,
     EncoderInfo,
     EncoderSummary,
+    GenerationDone,
+    GenerationEvent,
+    GenerationItem,
+    GenerationResult,
+    GenerationSentence,
     GeneratorInfo,
     ListRequest,
+    Passage,
     ReindexStatus,
+    SearchRequest,
+    SearchResponse,
+    Sentence,
     SplitDocument,
     StageRequest,
     StageResponse,
     StoredDocument,
     StoreStatus,
 )
+from core.vectors import pack
 from services.gateway.parts import GeneratorPart, RetrieverPart
 
 
@@ -61,6 +75,7 @@ class FakeRetriever(RetrieverPart):
         self.failure: EkibenError | None = None
         self.settings: dict[str, CollectionSettings] = {}
         self.order: list[str] = []
+        self.embedded: list[EmbedItem] = []
 
     def _check(self) -> None:
         if self.failure:
@@ -133,6 +148,29 @@ class FakeRetriever(RetrieverPart):
         self._check()
         return encoder_info()
 
+    async def embed(self, items: Sequence[EmbedItem]) -> Sequence[EmbedResult]:
+        self._check()
+        self.embedded.extend(items)
+        one = np.eye(1, encoder_info().dim, dtype=np.float32)[0]
+        return [EmbedResult(vector=pack(one), tokens=len(item.text.split()), fingerprint="encoder-a") for item in items]
+
+    async def search(self, request: SearchRequest) -> SearchResponse:
+        """One passage, which says where it looked."""
+        self._check()
+        text = f"The bridge in {request.collections[0]} was opened in 1931."
+        passage = Passage(
+            document_id="bridge",
+            chunk_id="bridge#0",
+            collection=request.collections[0],
+            title="",
+            start=0,
+            end=len(text),
+            text=text,
+            score=1.0,
+            scores=ChannelScores(lexical=1.0),
+        )
+        return SearchResponse(passages=(passage,))
+
     async def status(self, timeout_s: float) -> StoreStatus:
         self._check()
         encoder = EncoderSummary.model_validate(encoder_info().summary())
@@ -146,10 +184,27 @@ class FakeRetriever(RetrieverPart):
 
 
 class FakeGenerator(GeneratorPart):
-    """Says what it is."""
+    """Says what it is, and repeats what it is given to read. `failure_midway` ends streams after their first sentence."""
 
     def __init__(self) -> None:
         self.failure: EkibenError | None = None
+        self.failure_midway: EkibenError | None = None
+
+    async def summarize(self, item: GenerationItem) -> GenerationResult:
+        (source,) = item.sources
+        assert source.span is not None
+        return GenerationResult(sentences=(Sentence(text=source.text, supports=(source.span,), score=1.0),))
+
+    async def compose(self, item: GenerationItem) -> GenerationResult:
+        return GenerationResult(sentences=tuple(Sentence(text=source.text, supports=source.supports) for source in item.sources))
+
+    async def stream(self, item: GenerationItem) -> AsyncGenerator[GenerationEvent, None]:
+        result = await self.compose(item)
+        for sentence in result.sentences:
+            yield GenerationSentence(sentence=sentence)
+        if self.failure_midway:
+            raise self.failure_midway
+        yield GenerationDone(result=result)
 
     async def describe(self, timeout_s: float) -> GeneratorInfo:
         if self.failure:
