@@ -11,6 +11,7 @@ _MIN_ALPHANUMERIC = 12
 # An ideograph or syllable of East Asian scripts, which begin about here, says as much as three letters.
 _EAST_ASIAN = "\u2e80"
 _LETTERS_PER_EAST_ASIAN = 3
+_SIGNS_AT_END = re.compile(r"[\W_]*\Z")
 # What parts a heading from the sentence below it: an empty line, or that it is marked as one.
 _BREAK = re.compile(r"\n\n|^#{1,6} .*$", re.MULTILINE)
 
@@ -36,6 +37,20 @@ def split_sentences(text: str, language: str = "en") -> list[Extent]:
     ]
     whole = _trimmed(text, 0, len(text))
     return found or ([whole] if whole.text else [])
+
+
+def sentence_ends(text: str, following: str) -> bool:
+    """Whether a sentence ends with `text` and another begins in `following`, the next word with the white space before it.
+
+    What is too short to be a sentence goes on. For text that is still being written: no later word changes the answer.
+    """
+    if _weight(text) < _MIN_ALPHANUMERIC or not _weight(following):
+        return False
+    signs = _SIGNS_AT_END.search(text)
+    word_ends = signs.start() if signs else len(text)
+    begins = len(text) + len(following) - len(following.lstrip())
+    found = sentencex.get_sentence_boundaries("en", text + following)
+    return any(word_ends < boundary["start_index"] <= begins for boundary in found)
 
 
 def _without_headings(text: str, start: int, end: int) -> Iterator[Extent]:

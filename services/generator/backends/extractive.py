@@ -20,8 +20,7 @@ from core.schemas import (
     Span,
 )
 from core.vectors import Vector
-from core.words import stems
-from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance
+from services.generator.ranking import even, jaccard, maximal_marginal_relevance, relevance
 from services.generator.sentences import Extent, split_sentences
 
 # At and above these, two sentences say the same: overlapping chunks hold some sentences twice. A changed number or name stays below.
@@ -74,7 +73,7 @@ class ExtractiveBackend:
     def _pick(self, found: _Candidates, vectors: Vector) -> GenerationResult:
         own = vectors[found.first_row : found.first_row + len(found.sentences)]
         texts = [sentence.text for sentence in found.sentences]
-        scores = relevance(found.item.rarity or _even(found.item.question), texts, own @ vectors[found.question_row], found.source.score)
+        scores = relevance(found.item.rarity or even(found.item.question), texts, own @ vectors[found.question_row], found.source.score)
         count = found.item.max_sentences
         chosen = maximal_marginal_relevance(scores, lambda a, b: float(own[a] @ own[b]), count, self._mmr_lambda, _SAME_COSINE)
         return GenerationResult(sentences=tuple(_quote(found.source, found.sentences[index], float(scores[index])) for index in sorted(chosen)))
@@ -86,11 +85,6 @@ class ExtractiveBackend:
         chosen = maximal_marginal_relevance(scores, lambda a, b: jaccard(sources[a].text, sources[b].text), count, self._mmr_lambda, _SAME_WORDS)
         picked = [sources[index] for index in sorted(chosen)]
         return GenerationResult(sentences=tuple(Sentence(text=source.text, supports=source.supports, score=source.score) for source in picked))
-
-
-def _even(question: str) -> dict[str, float]:
-    """All words of a question alike, for callers that know nothing of their rarity."""
-    return dict.fromkeys(stems(question), 1.0)
 
 
 def _candidates(item: GenerationItem, questions: Mapping[str, int], texts: list[EmbedItem]) -> _Candidates | GenerationResult:
