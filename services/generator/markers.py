@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _INSIDE = r"[ \d,;–-]"
-_MARKER = re.compile(rf"[\[【［](?P<numbers>{_INSIDE}{{1,100}})[\]】］]", re.ASCII)
+_MARKER = re.compile(rf"[\[【［] ?(?P<numbers>\d(?:{_INSIDE}{{0,90}}\d)?) ?[\]】］]", re.ASCII)
 # What the next piece may make a marker.
 _BEGUN = re.compile(rf"[\[【［]{_INSIDE}{{0,100}}\Z", re.ASCII)
 _RANGE = re.compile(r"(\d+)(?: *[-–] *(\d+))?", re.ASCII)
 _MOST_IN_RANGE = 100
-_SPACE = re.compile(r"\s+")
+_SPACE = re.compile(r"\n|[^\S\n]+")
 # From U+2E80 on scripts part their words by nothing: each character counts as one.
 _WORD = re.compile(r"[\u2e80-\U0010ffff]|[\[]?[^\s\[\u2e80-\U0010ffff]+|\[")
 _UNPARTED = "\u2e80"
@@ -61,10 +61,10 @@ class MarkerReader:
         while self._rest:
             if space := _SPACE.match(self._rest):
                 yield from self._pass_space(space[0])
-            elif (marker := _MARKER.match(self._rest)) and (numbers := _numbers(marker["numbers"])):
+            elif marker := _MARKER.match(self._rest):
                 self._rest = self._rest[marker.end() :]
                 self._marked = True
-                yield Marker(numbers)
+                yield Marker(_numbers(marker["numbers"]))
             elif _BEGUN.match(self._rest):
                 self._rest = "" if complete else self._rest
                 return
@@ -76,7 +76,7 @@ class MarkerReader:
     def _pass_space(self, space: str) -> Iterator[Break]:
         self._rest = self._rest[len(space) :]
         self._space = " "
-        if "\n" in space:
+        if space == "\n":
             self._space, self._marked = "", False
             yield Break()
 

@@ -27,8 +27,9 @@ class SentenceReader:
     """Takes a text in pieces and gives its sentences as they grow: strings of text, and each sentence when it is complete.
 
     The strings make up the sentences joined by one space; no sentence is taken back, and how the text was cut changes nothing. A line break ends a
-    sentence; marks of lists and headings are left out. A marker belongs to the text before it, at the beginning of a line to the text behind it.
-    A text that begins with the word for "says nothing" has no sentences. After `max_sentences` the reader is `full` and reads no more.
+    sentence. A short sentence is joined to the next unless it has a marker. Marks of lists and headings are left out. A marker belongs to the text
+    before it, at the beginning of a line to the text behind it. A text that begins with the word for "says nothing" has no sentences. After
+    `max_sentences` the reader is `full` and reads no more.
     """
 
     def __init__(self, max_sentences: int) -> None:
@@ -83,7 +84,7 @@ class SentenceReader:
         if self._first and not self._text and word.strip(string.punctuation + string.whitespace) == NOTHING:
             self._left = 0
             return
-        if self._line_ended or sentence_ends(self._text, word):
+        if self._line_ended or sentence_ends(self._text, word, short=bool(self._numbers)):
             yield from self._complete()
         if not self.full:
             yield from self._grow(word)

@@ -39,12 +39,12 @@ def split_sentences(text: str, language: str = "en") -> list[Extent]:
     return found or ([whole] if whole.text else [])
 
 
-def sentence_ends(text: str, following: str) -> bool:
+def sentence_ends(text: str, following: str, *, short: bool = False) -> bool:
     """Whether a sentence ends with `text` and another begins in `following`, the next word with the white space before it.
 
-    What is too short to be a sentence goes on. For text that is still being written: no later word changes the answer.
+    What is too short for a sentence goes on, unless it may be `short`. For text that is still being written: no later word changes the answer.
     """
-    if _weight(text) < _MIN_ALPHANUMERIC or not _weight(following):
+    if _weight(text) < (1 if short else _MIN_ALPHANUMERIC) or not _weight(following):
         return False
     signs = _SIGNS_AT_END.search(text)
     word_ends = signs.start() if signs else len(text)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generator.sentences import split_sentences
+from services.generator.sentences import sentence_ends, split_sentences
 
 # Pieces that sentence splitters trip over, besides any character.
 pieces = st.sampled_from(
@@ -60,3 +60,28 @@ def test_a_text_has_sentences_unless_it_is_blank(text: str) -> None:
 )
 def test_sentences_are_what_a_reader_takes_for_them(text: str, expected: list[str]) -> None:
     assert [sentence.text for sentence in split_sentences(text)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "following", "ends"),
+    [
+        ("It was opened in 1988.", " Trains", True),
+        ("It was opened in 1988", " Trains", False),
+        ("It was opened by Dr.", " Smith", False),
+        ("It was opened at 5 p.m.", " on", False),
+        ("It was opened at 5 p.m.", " Trains", True),
+        ("It was opened in 1988. –", " Trains", True),
+        ("It was opened in 1988.", " –", False),
+        ("It is fast.", " Trains", False),
+        ("新幹線は速い。", "東", True),
+        ("「新幹線は速い。", "」", False),
+        ("", " Trains", False),
+    ],
+)
+def test_a_sentence_ends_where_another_begins(text: str, following: str, ends: bool) -> None:
+    assert sentence_ends(text, following) is ends
+
+
+def test_a_short_text_is_a_sentence_where_it_may_be() -> None:
+    assert sentence_ends("It is fast.", " Trains", short=True)
+    assert not sentence_ends("...", " Trains", short=True)
