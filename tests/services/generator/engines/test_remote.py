@@ -13,7 +13,7 @@ from services.generator.backends.writing import WritingBackend
 from services.generator.engines.engine import Prompt, Written
 from services.generator.engines.remote import RemoteEngine
 from services.generator.prompting import load_prompts
-from tests.services.generator.language_server import KEY, SAID, LanguageServer, serving
+from tests.services.generator.engines.language_server import KEY, SAID, LanguageServer, serving
 from tests.services.generator.samples import facts
 
 PROMPT = Prompt("Be brief.", "When was it opened?", 40)
