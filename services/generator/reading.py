@@ -11,6 +11,8 @@ from services.generator.sentences import sentence_ends
 
 _HEADING = re.compile(r"#{1,6}")
 _BULLETS = frozenset("-*•–")
+# Around what a reasoning model thinks before it answers.
+_THINKS, _HAS_THOUGHT = "<think>", "</think>"
 
 
 class ReadSentence(NamedTuple):
@@ -27,9 +29,9 @@ class SentenceReader:
     """Takes a text in pieces and gives its sentences as they grow: strings of text, and each sentence when it is complete.
 
     The strings make up the sentences joined by one space; no sentence is taken back, and how the text was cut changes nothing. A line break ends a
-    sentence. A short sentence is joined to the next unless it has a marker. Marks of lists and headings are left out. A marker belongs to the text
-    before it, at the beginning of a line to the text behind it. A text that begins with the word for "says nothing" has no sentences. After
-    `max_sentences` the reader is `full` and reads no more.
+    sentence. A short sentence is joined to the next unless it has a marker. A marker belongs to the text before it, at the beginning of a line to
+    the text behind it. Marks of lists, headings and what a model thinks first are left out. A text that begins with the word for "says nothing" has
+    no sentences. After `max_sentences` the reader is `full` and reads no more.
     """
 
     def __init__(self, max_sentences: int) -> None:
@@ -42,6 +44,7 @@ class SentenceReader:
         self._line_begins = True
         self._line_ended = False
         self._in_heading = False
+        self._thinking = False
         self._listed = 0
 
     @property
@@ -78,6 +81,10 @@ class SentenceReader:
         self._line_begins, self._line_ended, self._in_heading = True, bool(self._text), False
 
     def _add(self, word: str) -> Iterator[Read]:
+        if self._thinking or (self._first and not self._text and word.strip().startswith(_THINKS)):
+            word = self._after_thinking(word)
+        if not word:
+            return
         begins, self._line_begins = self._line_begins, False
         if self._in_heading or (begins and self._is_mark(word.strip())):
             return
@@ -88,6 +95,13 @@ class SentenceReader:
             yield from self._complete()
         if not self.full:
             yield from self._grow(word)
+
+    def _after_thinking(self, word: str) -> str:
+        """What `word` holds of the answer."""
+        _, thought, rest = word.rpartition(_HAS_THOUGHT)
+        self._thinking = not thought
+        self._line_begins, self._numbers = True, []
+        return rest if thought else ""
 
     def _is_mark(self, word: str) -> bool:
         self._in_heading = _HEADING.fullmatch(word) is not None

@@ -9,7 +9,7 @@ import openai
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel
 
-from core.errors import DependencyUnavailable, EkibenError
+from core.errors import DependencyUnavailable, EkibenError, InvalidSettings
 from core.schemas import GeneratorInfo
 from services.generator.engines.engine import Prompt, Written
 from services.generator.engines.estimating import estimated_tokens
@@ -65,6 +65,10 @@ class RemoteEngine:
         max_retries: int = 2,
         concurrency: int = 16,
     ) -> None:
+        if max_new_tokens >= context_tokens:
+            raise InvalidSettings(
+                f"generator.max_new_tokens is {max_new_tokens}, but generator.context_tokens is {context_tokens}, for prompt and text together"
+            )
         self.info = GeneratorInfo(backend="openai", model=model, device="remote")
         self._context_tokens = context_tokens
         self._max_new_tokens = max_new_tokens

@@ -17,7 +17,7 @@ def sentences(text: str, max_sentences: int = 9) -> list[tuple[str, tuple[int, .
 pieces = st.sampled_from(
     ["The tunnel was opened early. ", "Trains run under it [1]. ", "[2] ", "[3", "]", "\n", "- ", "1. ", "2) ", "# Title\n", "Dr. Smith ",
      '"It ', 'rained." ',
-     "NONE", "NONE. ", "OK. ", "新幹線は速い。", "[1]", "... ", "** ", "\n\n", "x ", "e.g. this ", "😀", "? "]
+     "NONE", "NONE. ", "OK. ", "新幹線は速い。", "[1]", "... ", "** ", "\n\n", "x ", "e.g. this ", "😀", "? ", "<think>", "</think>"]
 )  # fmt: skip
 texts = st.lists(pieces | st.text(max_size=5), max_size=15).map("".join)
 
@@ -81,6 +81,10 @@ def test_no_marker_is_shown(text: str) -> None:
         ("**NONE**. The passage is about the weather.", []),
         ("\n\n NONE [1]\n", []),
         ("... ---", []),
+        ("<think>\nIt may be [3]. Or not.\n</think>\n\nIt was opened in 1988 [1].", [("It was opened in 1988.", (1,))]),
+        ("<think>Hm [3].</think>It was opened [1].", [("It was opened.", (1,))]),
+        ("<think>\n\n</think>\n\nNONE", []),
+        ("<think> It may be that nothing", []),
         ("", []),
     ],
 )  # fmt: skip

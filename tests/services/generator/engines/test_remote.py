@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from core.errors import DeadlineExceeded, DependencyUnavailable, EkibenError, GenerationFailed, InvalidRequest, ModelUnavailable, Overloaded
+from core.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    EkibenError,
+    GenerationFailed,
+    InvalidRequest,
+    InvalidSettings,
+    ModelUnavailable,
+    Overloaded,
+)
 from core.schemas import GenerationDone, GenerationText
 from services.generator.backends.writing import WritingBackend
 from services.generator.engines.engine import Prompt, Written
@@ -89,6 +98,8 @@ async def test_without_usage_tokens_are_estimated(load: Load) -> None:
 
 def test_room_for_what_is_written_is_left_aside() -> None:
     assert RemoteEngine("http://127.0.0.1:9/v1", "m", context_tokens=1000, max_new_tokens=100).max_prompt_tokens == 900
+    with pytest.raises(InvalidSettings, match=r"generator\.context_tokens is 100"):
+        RemoteEngine("http://127.0.0.1:9/v1", "m", context_tokens=100, max_new_tokens=100)
 
 
 @pytest.mark.parametrize(
