@@ -23,6 +23,29 @@ def jaccard(first: str, second: str) -> float:
     return len(a & b) / len(a | b) if a | b else 1.0
 
 
+def first_of_repeats(texts: Sequence[str], same: float) -> list[int]:
+    """Indices of the texts that say something new, in order: those that share less than `same` of their words with every one kept before, or differ
+    from it in a number.
+    """
+    kept: list[tuple[int, frozenset[str], frozenset[str]]] = []
+    for index, text in enumerate(texts):
+        said = frozenset(content_words(text))
+        numbers = frozenset(word for word in said if any(map(str.isdigit, word)))
+        # Sets of this different sizes can't share so much: most pairs end there.
+        repeats = (
+            numbers == other_numbers and same * len(said) <= len(other) <= len(said) / same and len(said & other) >= same * len(said | other)
+            for _, other, other_numbers in kept
+        )
+        if not any(repeats):
+            kept.append((index, said, numbers))
+    return [index for index, _, _ in kept]
+
+
+def even(question: str) -> dict[str, float]:
+    """All words of a question alike, for callers that know nothing of their rarity."""
+    return dict.fromkeys(stems(question), 1.0)
+
+
 def maximal_marginal_relevance(scores: Vector, similarity: Callable[[int, int], float], count: int, weight: float, same: float) -> list[int]:
     """Indices of at most `count` entries, best first, by maximal marginal relevance (Carbonell and Goldstein 1998):
     `weight * score - (1 - weight) * highest similarity to what is chosen already`. Ties go to the earlier entry.

@@ -13,6 +13,7 @@ _MIN_ALPHANUMERIC = 12
 # An ideograph or syllable of East Asian scripts, which begin about here, says as much as three letters.
 _EAST_ASIAN = "\u2e80"
 _LETTERS_PER_EAST_ASIAN = 3
+_SIGNS_AT_END = re.compile(r"[\W_]*\Z")
 _MAX_CONTEXT = 2
 # First words that speak of something named before.
 _REFERS_BACK = re.compile(
@@ -63,6 +64,20 @@ def quote(passage: Span, extents: Sequence[Extent], index: int) -> Span:
     extent, context = extents[index], context_start(extents, index)
     place = {"start": passage.start + extent.start, "end": passage.start + extent.end, "quote": extent.text}
     return passage.model_copy(update={**place, "context_start": None if context is None else passage.start + context})
+
+
+def sentence_ends(text: str, following: str, *, short: bool = False) -> bool:
+    """Whether a sentence ends with `text` and another begins in `following`, the next word with the white space before it.
+
+    What is too short for a sentence goes on, unless it may be `short`. For text that is still being written: no later word changes the answer.
+    """
+    if _weight(text) < (1 if short else _MIN_ALPHANUMERIC) or not _weight(following):
+        return False
+    signs = _SIGNS_AT_END.search(text)
+    word_ends = signs.start() if signs else len(text)
+    begins = len(text) + len(following) - len(following.lstrip())
+    found = sentencex.get_sentence_boundaries("en", text + following)
+    return any(word_ends < boundary["start_index"] <= begins for boundary in found)
 
 
 def _without_headings(text: str, start: int, end: int) -> Iterator[Extent]:

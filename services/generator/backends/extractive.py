@@ -19,8 +19,7 @@ from core.schemas import (
     Source,
 )
 from core.vectors import Vector
-from core.words import stems
-from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance
+from services.generator.ranking import even, jaccard, maximal_marginal_relevance, relevance
 from services.generator.sentence_vectors import SentenceVectors
 from services.generator.sentences import Extent, quote, split_sentences
 
@@ -77,7 +76,7 @@ class ExtractiveBackend:
             return GenerationResult()
         own = np.stack(vectors[found.first : found.first + len(found.sentences)])
         texts = [sentence.text for sentence in found.sentences]
-        scores = relevance(found.item.rarity or _even(found.item.question), texts, own @ vectors[found.question], found.source.score)
+        scores = relevance(found.item.rarity or even(found.item.question), texts, own @ vectors[found.question], found.source.score)
         count = found.item.max_sentences
         chosen = maximal_marginal_relevance(scores, lambda a, b: float(own[a] @ own[b]), count, self._mmr_lambda, _SAME_COSINE)
         return GenerationResult(sentences=tuple(_quote(found, index, float(scores[index])) for index in sorted(chosen)))
@@ -89,11 +88,6 @@ class ExtractiveBackend:
         chosen = maximal_marginal_relevance(scores, lambda a, b: jaccard(sources[a].text, sources[b].text), count, self._mmr_lambda, _SAME_WORDS)
         picked = [sources[index] for index in sorted(chosen)]
         return GenerationResult(sentences=tuple(Sentence(text=source.text, supports=source.supports, score=source.score) for source in picked))
-
-
-def _even(question: str) -> dict[str, float]:
-    """All words of a question alike, for callers that know nothing of their rarity."""
-    return dict.fromkeys(stems(question), 1.0)
 
 
 def _question(item: GenerationItem) -> EmbedItem:

@@ -6,8 +6,11 @@ import torch
 
 from services.generator.backends.extractive import ExtractiveBackend
 from services.generator.backends.seq2seq import Seq2SeqBackend
+from services.generator.backends.writing import WritingBackend
+from services.generator.prompting import load_prompts
 from services.generator.sentence_vectors import SentenceVectors
 from tests.services.generator.samples import OTHER_TEXT, TEXT, embed_words
+from tests.services.generator.scripted import ScriptedEngine
 from tests.tiny_models import save_tiny_bart, save_tiny_t5
 
 MAX_NEW_TOKENS = 24
@@ -48,3 +51,13 @@ def bart(tiny_bart: Path) -> Seq2SeqBackend:
 @pytest.fixture
 def extractive() -> ExtractiveBackend:
     return ExtractiveBackend(SentenceVectors(embed_words, 0), mmr_lambda=0.7)
+
+
+@pytest.fixture
+def chat() -> WritingBackend:
+    return WritingBackend(ScriptedEngine(), load_prompts("chat.1"), max_new_tokens=MAX_NEW_TOKENS)
+
+
+@pytest.fixture
+def plain() -> WritingBackend:
+    return WritingBackend(ScriptedEngine(), load_prompts("plain.1"), max_new_tokens=MAX_NEW_TOKENS)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.vectors import Vector
-from services.generator.ranking import jaccard, maximal_marginal_relevance, relevance
+from services.generator.ranking import even, first_of_repeats, jaccard, maximal_marginal_relevance, relevance
 
 texts = st.text(alphabet="ab c", max_size=12)
 shares = st.floats(0, 1, width=32)
@@ -51,6 +51,24 @@ def test_relevance_alone_chooses_by_score(ranking: tuple[Vector, np.ndarray]) ->
 def test_common_words_are_a_share_and_do_not_depend_on_the_order(first: str, second: str) -> None:
     assert 0 <= jaccard(first, second) == jaccard(second, first) <= 1
     assert jaccard(first, first) == 1
+
+
+@given(st.lists(texts, max_size=8), st.sampled_from([0.3, 0.5, 0.9, 1.0]))
+def test_of_repeats_the_first_is_kept_and_what_is_new_is_too(given_texts: list[str], same: float) -> None:
+    kept = first_of_repeats(given_texts, same)
+    assert kept == sorted(set(kept))
+    for index, text in enumerate(given_texts):
+        repeats = any(jaccard(text, given_texts[one]) >= same for one in kept if one < index)
+        assert (index in kept) is not repeats
+
+
+def test_texts_that_differ_in_a_number_alone_are_no_repeats() -> None:
+    long = "the old tunnel under the strait was opened to all trains from both of the islands on a cold morning in March of the year"
+    assert first_of_repeats([f"{long} 1988", f"{long} 1998", f"{long} 1988"], 0.5) == [0, 1]
+
+
+def test_without_rarity_all_words_of_a_question_count_alike() -> None:
+    assert even("When was the old tunnel opened?") == {"old": 1.0, "tunnel": 1.0, "open": 1.0}
 
 
 def test_relevance_is_the_mean_of_cosine_covered_rarity_and_passage_score() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generator.sentences import context_start, split_sentences
+from services.generator.sentences import context_start, sentence_ends, split_sentences
 
 # Pieces that sentence splitters trip over, besides any character.
 pieces = st.sampled_from(
@@ -78,3 +78,28 @@ def test_a_sentence_that_refers_back_has_the_sentences_before_it_as_context(text
     extents = split_sentences(text)
     start = context_start(extents, index)
     assert (None if start is None else text[start : extents[index].start]) == context
+
+
+@pytest.mark.parametrize(
+    ("text", "following", "ends"),
+    [
+        ("It was opened in 1988.", " Trains", True),
+        ("It was opened in 1988", " Trains", False),
+        ("It was opened by Dr.", " Smith", False),
+        ("It was opened at 5 p.m.", " on", False),
+        ("It was opened at 5 p.m.", " Trains", True),
+        ("It was opened in 1988. –", " Trains", True),
+        ("It was opened in 1988.", " –", False),
+        ("It is fast.", " Trains", False),
+        ("新幹線は速い。", "東", True),
+        ("「新幹線は速い。", "」", False),
+        ("", " Trains", False),
+    ],
+)
+def test_a_sentence_ends_where_another_begins(text: str, following: str, ends: bool) -> None:
+    assert sentence_ends(text, following) is ends
+
+
+def test_a_short_text_is_a_sentence_where_it_may_be() -> None:
+    assert sentence_ends("It is fast.", " Trains", short=True)
+    assert not sentence_ends("...", " Trains", short=True)
