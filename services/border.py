@@ -20,7 +20,7 @@ from core.errors import DeadlineExceeded, EkibenError, Internal, Overloaded, Pay
 from core.telemetry import new_request_id, request_id
 from services.bentoml_runtime import PICKLE
 from services.error_shapes import INTERNAL, JSON, OUR_SHAPE, ErrorShape, error_behind
-from services.leaving import serve_while_wanted
+from services.leaving import CALLER_GONE, serve_while_wanted
 
 log = logging.getLogger("ekiben.request")
 
@@ -216,7 +216,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self._identifier
-            if self.status >= HTTPStatus.BAD_REQUEST:
+            if self.status >= HTTPStatus.BAD_REQUEST and self.status != CALLER_GONE:
                 self._held = message
                 return
         elif self._held is not None:

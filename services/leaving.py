@@ -5,7 +5,7 @@ Importing this cures the queue; `serve_while_wanted` is for the border. `service
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Final
 
 from bentoml._internal.marshal import dispatcher
 from bentoml.exceptions import BentoMLException
@@ -13,6 +13,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import bentoml_runtime  # noqa: F401 - guards the version
+
+
+CALLER_GONE: Final = 499
+"""The status, in logs and metrics, of a request whose caller went away before it was answered; nginx calls it so."""
 
 
 class CallerLeft(BentoMLException):
@@ -30,6 +34,10 @@ async def serve_while_wanted(app: ASGIApp, scope: Scope, receive: Receive, send:
         await asyncio.wait((work,))
         if not work.cancelled():
             work.result()
+        elif not caller.was_answered:
+            # Nobody reads it, but BentoML's timeout waits for something to be sent.
+            await send({"type": "http.response.start", "status": CALLER_GONE, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
     finally:
         work.cancel()
         caller.forget()
@@ -43,7 +51,7 @@ class _Caller:
         self._send = send
         self._listening: asyncio.Future[Message] | None = None
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.has_it_all = False
+        self.was_answered = self.has_it_all = False
 
     async def receive(self) -> Message:
         if self._listening is not None:
@@ -54,6 +62,7 @@ class _Caller:
         return message
 
     async def send(self, message: Message) -> None:
+        self.was_answered = True
         self.has_it_all |= message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._send(message)
 

@@ -68,10 +68,7 @@ class Deadline:
             raise DeadlineExceeded(self._message) from error
 
     async def each(self, source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """What `source` yields. It is waited for until the deadline; the time that whoever reads this takes can't be cut off.
-
-        A timeout around a `yield` would cancel the reader.
-        """
+        """What `source` yields. The deadline cuts off the wait for it, never what the reader does meanwhile: a timeout around a `yield` would."""
         async with aclosing(source):
             while True:
                 async with self.kept():

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 from bentoml._internal.marshal.dispatcher import CorkDispatcher
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
@@ -65,7 +66,18 @@ async def test_the_border_stops_the_work_on_the_paths_where_it_shall(stops: bool
     serving.cancel()
     await asyncio.wait((serving,))
     assert serving.cancelled() == (not stops)
-    assert caller.sent == []
+    assert [message.get("status") for message in caller.sent] == ([499, None] if stops else [])
+
+
+async def test_bentomls_timeout_does_not_wait_for_an_answer_that_nobody_reads() -> None:
+    app, caller = Working(), Caller()
+    outside = TimeoutMiddleware(Border(app, 1_000, stops_paths=("/",)), timeout=60)  # type: ignore[arg-type]
+    serving = asyncio.create_task(outside(dict(SCOPE), caller.receive, caller.send))  # type: ignore[arg-type]
+    await app.begun.wait()
+    caller.leaving.set()
+    async with asyncio.timeout(5.0):
+        await serving
+    assert app.cancelled
 
 
 async def test_the_deadline_of_the_border_still_holds() -> None:
