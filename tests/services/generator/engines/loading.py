@@ -1,0 +1,120 @@
+"""Engines over tiny models, and what plain transformers writes with the same models."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from services.generator.engines.causal import CausalEngine
+from services.generator.engines.engine import Prompt, Read, Written
+from services.generator.engines.running import ScheduledEngine
+from services.generator.engines.seq2seq import Seq2SeqEngine
+
+MAX_NEW_TOKENS = 40
+
+
+@dataclass
+class Recorder:
+    """An Observer that keeps what it is told."""
+
+    reads: list[Read] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    first_tokens: list[float] = field(default_factory=list)
+
+    def read(self, read: Read, seconds: float) -> None:
+        assert seconds > 0
+        self.reads.append(read)
+
+    def stepped(self, rows: int, seconds: float) -> None:
+        assert seconds > 0
+        self.steps.append(rows)
+
+    def ended(self, new_tokens: int) -> None:
+        self.ends.append(new_tokens)
+
+    def first_token(self, seconds: float) -> None:
+        self.first_tokens.append(seconds)
+
+
+@dataclass
+class Bench:
+    """Engines of one kind over one folder; all of them end with the `with`."""
+
+    kind: str
+    folder: Path
+    recorder: Recorder = field(default_factory=Recorder)
+    _engines: list[ScheduledEngine] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for engine in self._engines:
+            engine.close()
+        assert not [thread for thread in threading.enumerate() if thread.name in ("causal", "seq2seq")]
+
+    def load(self, **options: Any) -> ScheduledEngine:
+        settings = {"max_new_tokens": MAX_NEW_TOKENS, "max_batch_tokens": 4096, "max_running": 64, "kv_tokens": 65_536, **options}
+        kind = CausalEngine if self.kind == "qwen" else Seq2SeqEngine
+        engine = kind(self.folder, name="tiny", device="cpu", dtype=torch.float32, observer=self.recorder, **settings)
+        self._engines.append(engine)
+        return engine
+
+    @cached_property
+    def engine(self) -> ScheduledEngine:
+        return self.load()
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return AutoTokenizer.from_pretrained(str(self.folder))
+
+    @cached_property
+    def _model(self) -> Any:
+        auto = AutoModelForCausalLM if self.kind == "qwen" else AutoModelForSeq2SeqLM
+        return auto.from_pretrained(str(self.folder)).eval()
+
+    def plain(self, prompt: Prompt) -> tuple[str, int]:
+        """Text and number of tokens that `generate` writes for a prompt alone."""
+        (ids,) = self.engine._encode([prompt])
+        output = self._model.generate(
+            torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=prompt.max_new_tokens, do_sample=False, num_beams=1
+        )[0]
+        tokens = output[len(ids) if self.kind == "qwen" else 1 :].tolist()
+        return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip(), len(tokens)
+
+    def fail_when(self, engine: ScheduledEngine, fails: Any) -> None:
+        """Have the model raise what `fails(rows)` returns before a pass over that many rows."""
+
+        def hook(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
+            ids = kwargs.get("decoder_input_ids", kwargs.get("input_ids"))
+            if error := fails(ids):
+                raise error
+
+        engine._scheduler._decoder._model.register_forward_pre_hook(hook, with_kwargs=True)  # type: ignore[attr-defined]
+
+
+async def streamed(engine: ScheduledEngine, prompt: Prompt) -> tuple[list[str], Written]:
+    """The pieces of a stream, and its end."""
+    *pieces, last = [event async for event in engine.stream(prompt)]
+    assert isinstance(last, Written)
+    return [piece for piece in pieces if isinstance(piece, str)], last
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait for what another thread is about to do."""
+    for _ in range(5000):
+        if holds():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not happen within 5 s")
+
+
+def texts(results: Sequence[object]) -> list[str]:
+    return [result.text if isinstance(result, Written) else repr(result) for result in results]

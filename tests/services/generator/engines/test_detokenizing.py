@@ -1,0 +1,47 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from services.generator.engines.detokenizing import Detokenizer, text_of
+from tests.services.generator.engines.conftest import JAPANESE
+
+
+@pytest.fixture(scope="module", params=["qwen", "t5"])
+def tokenizer(request: pytest.FixtureRequest) -> Any:
+    return AutoTokenizer.from_pretrained(str(request.getfixturevalue(f"tiny_{request.param}")))
+
+
+def pieces_of(tokenizer: Any, tokens: list[int]) -> list[str]:
+    detokenizer = Detokenizer(tokenizer)
+    return [*(detokenizer.push(token) for token in tokens), detokenizer.rest()]
+
+
+@given(data=st.data())
+def test_the_pieces_are_the_text(tokenizer: Any, data: st.DataObject) -> None:
+    tokens = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=30))
+    assert "".join(pieces_of(tokenizer, tokens)) == text_of(tokenizer, tokens)
+
+
+@given(text=st.text(max_size=30))
+def test_no_piece_holds_half_a_character(tiny_qwen: Path, text: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_qwen))
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    assert "".join(pieces_of(tokenizer, tokens)) == text.strip()
+
+
+def test_a_character_comes_with_its_last_byte(tiny_qwen: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_qwen))
+    tokens = tokenizer.encode("🚂🚃", add_special_tokens=False)
+    assert len(tokens) == 8
+    assert pieces_of(tokenizer, tokens) == ["", "", "", "🚂", "", "", "", "🚃", ""]
+    assert "".join(pieces_of(tokenizer, tokenizer.encode(JAPANESE, add_special_tokens=False))) == JAPANESE
+
+
+def test_bytes_that_never_become_a_character_come_at_the_end(tiny_qwen: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(str(tiny_qwen))
+    tokens = tokenizer.encode("a🚂", add_special_tokens=False)[:-1]
+    assert pieces_of(tokenizer, tokens) == ["a", "", "", "", "�"]
