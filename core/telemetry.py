@@ -29,6 +29,12 @@ BATCH_PADDING = Histogram(
     buckets=RATIO_BUCKETS,
 )
 BATCH_SECONDS = Histogram("ekiben_batch_compute_seconds", "Compute time of one batch", ["service", "operation"], buckets=SECOND_BUCKETS)
+RUNNING_SEQUENCES = Histogram("ekiben_running_sequences", "Sequences that share one step of a language model", ["service"], buckets=ITEM_BUCKETS)
+STEP_SECONDS = Histogram(
+    "ekiben_step_seconds", "Time of one step of a language model: a token for each sequence", ["service"], buckets=SECOND_BUCKETS
+)
+WRITTEN_TOKENS = Counter("ekiben_written_tokens", "Tokens that a language model wrote", ["service"])
+FIRST_TOKEN_SECONDS = Histogram("ekiben_first_token_seconds", "Time from a stream's start to its first token", ["service"], buckets=SECOND_BUCKETS)
 STAGE_SECONDS = Histogram("ekiben_stage_seconds", "Time of one stage of a journey", ["stage"], buckets=SECOND_BUCKETS)
 ANSWERS = Counter("ekiben_answers", "Answers by outcome", ["outcome"])
 RECORDS = Counter("ekiben_answer_records", "Records of answers by what became of them (kept, lost)", ["outcome"])

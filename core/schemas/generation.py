@@ -51,10 +51,12 @@ class GenerationItem(Frozen):
 
 
 class BatchStats(Frozen):
-    """In what company an item was worked on."""
+    """In what company an item was worked on. Of a language model: the prompts that were read in one pass, their tokens, and the share of padding."""
 
     items: int
     compute_ms: float
+    tokens: int = 0
+    padding: float = 0.0
 
 
 class GeneratorInfo(Frozen):

@@ -61,9 +61,16 @@ class Bench:
         assert not [thread for thread in threading.enumerate() if thread.name in ("causal", "seq2seq")]
 
     def load(self, **options: Any) -> ScheduledEngine:
-        settings = {"max_new_tokens": MAX_NEW_TOKENS, "max_batch_tokens": 4096, "max_running": 64, "kv_tokens": 65_536, **options}
+        settings = {
+            "max_new_tokens": MAX_NEW_TOKENS,
+            "max_batch_tokens": 4096,
+            "max_running": 64,
+            "kv_tokens": 65_536,
+            "observer": self.recorder,
+            **options,
+        }
         kind = CausalEngine if self.kind == "qwen" else Seq2SeqEngine
-        engine = kind(self.folder, name="tiny", device="cpu", dtype=torch.float32, observer=self.recorder, **settings)
+        engine = kind(self.folder, name="tiny", device="cpu", dtype=torch.float32, **settings)
         self._engines.append(engine)
         return engine
 
