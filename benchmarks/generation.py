@@ -192,7 +192,7 @@ async def _engine_at(folder: Path, load: int, arguments: argparse.Namespace, max
 def _best_plain(folder: Path, arguments: argparse.Namespace) -> float:
     """Tokens a second of plain `generate` at the best of the fixed batch sizes."""
     engine = _engine(folder, arguments, 1, Seen())
-    model = engine._scheduler._decoder._model  # type: ignore[attr-defined]
+    model = engine._runner._decoder._model  # type: ignore[attr-defined]
     rates = {}
     for size in arguments.loads:
         prompts = _prompts(max(16, size), arguments)

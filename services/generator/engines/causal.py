@@ -46,7 +46,7 @@ class CausalEngine(ScheduledEngine):
             raise InvalidSettings(f"generator.max_new_tokens is {max_new_tokens}, but {name} has {positions} positions for prompt and text")
         self._max_prompt_tokens = positions - max_new_tokens
         self._frame = ChatFrame(tokenizer)
-        decoder = CausalDecoder(model, stop_tokens(model, tokenizer), device)
+        decoder = CausalDecoder(model, stop_tokens(model.generation_config, tokenizer), device)
         scheduler = Scheduler(
             decoder, max_running=max_running, kv_tokens=kv_tokens, max_batch_tokens=max_batch_tokens, observer=observer, name="causal"
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
 from core.errors import ModelUnavailable
@@ -41,8 +41,8 @@ def smallest(limits: Iterable[object]) -> int:
     return min((int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < NO_LIMIT), default=NO_LIMIT)
 
 
-def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def stop_tokens(settings: GenerationConfig, tokenizer: Any) -> frozenset[int]:
     """The tokens that end a text: those of the generation settings, and the tokenizer's own, which saved settings sometimes lack."""
-    named = model.generation_config.eos_token_id
+    named = settings.eos_token_id
     tokens = named if isinstance(named, list) else [named]
     return frozenset(token for token in [*tokens, tokenizer.eos_token_id] if token is not None)

@@ -1,7 +1,7 @@
 """A prompt on its way through the scheduler, and the port of the models that it runs."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -26,6 +26,7 @@ class Request:
     cancelled: bool = False
     read: Read | None = None
     number: int = 0
+    failed_at: int | None = None
     submitted: float = field(default_factory=time.perf_counter)
 
     @property
@@ -67,3 +68,16 @@ class Decoder(Protocol):
 
     def forget(self) -> None:
         """Hand memory that nothing uses back to the device."""
+
+
+class Runner(Protocol):
+    """Runs requests in a thread of its own."""
+
+    def submit(self, requests: Iterable[Request]) -> None:
+        """Queue `requests`; each ends with a call of its `on_end`. Raises NotReady after `close`."""
+
+    def cancel(self, requests: Iterable[Request]) -> None:
+        """Have `requests` dropped before the next step; those that have ended are passed over."""
+
+    def close(self) -> None:
+        """End the thread; requests that have not ended fail with NotReady."""

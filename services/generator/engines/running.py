@@ -1,4 +1,4 @@
-"""What the engines over a scheduler have in common: prompts in, texts or streams of text out, on any event loop."""
+"""What the engines over a runner have in common: prompts in, texts or streams of text out, on any event loop."""
 
 import asyncio
 import time
@@ -12,21 +12,20 @@ from core.errors import EkibenError, InvalidRequest
 from core.schemas import GeneratorInfo
 from services.generator.engines.detokenizing import Detokenizer, text_of
 from services.generator.engines.engine import Observer, Prompt, Written
-from services.generator.engines.requests import Request
-from services.generator.engines.scheduler import Scheduler
+from services.generator.engines.requests import Request, Runner
 
 
 class ScheduledEngine(ABC):
-    """A TextEngine whose prompts share the running batch of one scheduler. `max_new_tokens` is the most that a prompt may ask for."""
+    """A TextEngine whose prompts share the runner's batches. `max_new_tokens` is the most that a prompt may ask for."""
 
-    def __init__(self, scheduler: Scheduler, tokenizer: Any, *, info: GeneratorInfo, max_new_tokens: int, observer: Observer) -> None:
+    def __init__(self, runner: Runner, tokenizer: Any, *, info: GeneratorInfo, max_new_tokens: int, observer: Observer) -> None:
         self.info = info
-        self._scheduler = scheduler
+        self._runner = runner
         self._tokenizer = tokenizer
         self._max_new_tokens = max_new_tokens
         self._observer = observer
-        # The thread knows the scheduler and not the engine, so it ends with the engine, and at the end of the process.
-        self.close: Callable[[], None] = weakref.finalize(self, scheduler.close)
+        # The thread knows the runner and not the engine, so it ends with the engine, and at the end of the process.
+        self.close: Callable[[], None] = weakref.finalize(self, runner.close)
 
     @property
     @abstractmethod
@@ -52,12 +51,12 @@ class ScheduledEngine(ABC):
             if results[index] is None:
                 ends.append(loop.create_future())
                 requests[index] = Request(tuple(ids), prompt.max_new_tokens, on_end=_told(loop, _resolve, ends[-1]))
-        self._scheduler.submit(requests.values())
+        self._runner.submit(requests.values())
         try:
             for end in ends:
                 await end
         finally:
-            self._scheduler.cancel(requests.values())
+            self._runner.cancel(requests.values())
         for index, request in requests.items():
             results[index] = request.error or self._written(request, text_of(self._tokenizer, request.written))
         return [result for result in results if result is not None]
@@ -72,7 +71,7 @@ class ScheduledEngine(ABC):
         news: asyncio.Queue[int | None] = asyncio.Queue()
         put = _told(loop, news.put_nowait)
         request = Request(tuple(ids), prompt.max_new_tokens, on_token=put, on_end=lambda _: put(None))
-        self._scheduler.submit([request])
+        self._runner.submit([request])
         detokenizer = Detokenizer(self._tokenizer)
         pieces: list[str] = []
         try:
@@ -83,7 +82,7 @@ class ScheduledEngine(ABC):
                 if pieces[-1]:
                     yield pieces[-1]
         finally:
-            self._scheduler.cancel([request])
+            self._runner.cancel([request])
         if request.error:
             raise request.error
         pieces.append(detokenizer.rest())

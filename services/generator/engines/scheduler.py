@@ -208,7 +208,7 @@ class Scheduler:
                 request.finish = "length"
             if request.on_token:
                 request.on_token(token)
-            if request.finish:
+            if request.finish or request.cancelled:
                 self._end(request)
             else:
                 staying.append(row)
@@ -243,13 +243,13 @@ class Scheduler:
         self._groups.extendleft([group[middle:], group[:middle]])
 
     def _restart(self, requests: Sequence[Request], error: Exception) -> None:
-        """Queue `requests` again, first, with what they have written, and let half as many run; one that fails alone is refused.
+        """Queue `requests` again, first, with what they have written, and let half as many run.
 
-        Only for memory does it matter whether others run beside it.
+        One that fails alone is refused; for want of memory only where nothing runs beside it, and where it came no further since the last time.
         """
         self._report(error, len(requests))
         beside = len(self._live())
-        if len(requests) == 1 and not (beside and is_out_of_memory(error)):
+        if len(requests) == 1 and not (is_out_of_memory(error) and (beside or _came_further(requests[0]))):
             self._end(requests[0], _refusal(requests[0], error))
             return
         self._limit = max(1, (beside + len(requests)) // 2)
@@ -263,6 +263,11 @@ class Scheduler:
         # The traceback's frames hold tensors of the failed pass.
         error.__traceback__ = None
         self._decoder.forget()
+
+
+def _came_further(request: Request) -> bool:
+    before, request.failed_at = request.failed_at, len(request.written)
+    return before != request.failed_at
 
 
 def _refusal(request: Request, error: Exception) -> EkibenError:

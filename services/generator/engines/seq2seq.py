@@ -45,7 +45,7 @@ class Seq2SeqEngine(ScheduledEngine):
         self._max_prompt_tokens = prompt_limit(config, tokenizer)
         self._plain = PlainTokenizer(tokenizer)
         self.summarization_prefix = summarization_prefix(config)
-        decoder = Seq2SeqDecoder(model, stop_tokens(model, tokenizer), device)
+        decoder = Seq2SeqDecoder(model, stop_tokens(model.generation_config, tokenizer), device)
         scheduler = Scheduler(
             decoder, max_running=max_running, kv_tokens=kv_tokens, max_batch_tokens=max_batch_tokens, observer=observer, name="seq2seq"
         )

@@ -1,7 +1,6 @@
 """Engines over tiny models, and what plain transformers writes with the same models."""
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,7 +57,7 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         for engine in self._engines:
             engine.close()
-        assert not [thread for thread in threading.enumerate() if thread.name in ("causal", "seq2seq")]
+            assert not engine._runner._thread.is_alive()  # type: ignore[attr-defined]
 
     def load(self, **options: Any) -> ScheduledEngine:
         settings = {
@@ -96,15 +95,15 @@ class Bench:
         tokens = output[len(ids) if self.kind == "qwen" else 1 :].tolist()
         return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip(), len(tokens)
 
-    def fail_when(self, engine: ScheduledEngine, fails: Any) -> None:
-        """Have the model raise what `fails(rows)` returns before a pass over that many rows."""
+    def fail_when(self, engine: ScheduledEngine, fails: Callable[[torch.Tensor], Exception | None], *, reading: bool = False) -> None:
+        """Have the model raise what `fails(ids)` returns, `ids` being `[rows, tokens]` of a pass; `reading`: of those over prompts."""
 
         def hook(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
-            ids = kwargs.get("decoder_input_ids", kwargs.get("input_ids"))
-            if error := fails(ids):
+            if error := fails(kwargs["decoder_input_ids"] if "decoder_input_ids" in kwargs else kwargs["input_ids"]):
                 raise error
 
-        engine._scheduler._decoder._model.register_forward_pre_hook(hook, with_kwargs=True)  # type: ignore[attr-defined]
+        model = engine._runner._decoder._model  # type: ignore[attr-defined]
+        (model.get_encoder() if reading and self.kind != "qwen" else model).register_forward_pre_hook(hook, with_kwargs=True)
 
 
 async def streamed(engine: ScheduledEngine, prompt: Prompt) -> tuple[list[str], Written]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ async def test_closing_a_stream_ends_the_work_within_a_step(bench: Bench) -> Non
     assert isinstance(first, str)
     await stream.aclose()
     steps = len(bench.recorder.steps)
-    await until(lambda: bench.recorder.ends and not bench.engine._scheduler._live())
+    await until(lambda: bench.recorder.ends and not bench.engine._runner._live())
     assert len(bench.recorder.steps) <= steps + 2
     assert bench.recorder.ends[0] < MAX_NEW_TOKENS
 
@@ -163,7 +164,7 @@ async def test_of_30_streams_half_are_dropped_and_the_rest_are_right(bench: Benc
     assert max(bench.recorder.steps) <= 12
 
 
-def _memory_over(rows: int) -> object:
+def _memory_over(rows: int) -> Callable[[torch.Tensor], Exception | None]:
     return lambda ids: torch.OutOfMemoryError("CUDA out of memory") if len(ids) > rows else None
 
 
@@ -198,20 +199,16 @@ async def test_a_prompt_on_which_the_model_fails_fails_alone(bench: Bench) -> No
     engine = bench.load()
     prompts = some_prompts(6, seed=6)
     poison = prompt(TEXT)
-    (expected,) = await engine.write([poison])
-    assert isinstance(expected, Written)
-    shape = engine.count_tokens(poison)
-    if bench.kind == "qwen":
-        bench.fail_when(engine, lambda ids: IndexError("no such row") if ids.shape[1] == shape else None)
-    else:
-        inner = engine._scheduler._decoder._model.get_encoder()  # type: ignore[attr-defined]
-        inner.register_forward_pre_hook(
-            lambda _, __, kwargs: (_ for _ in ()).throw(IndexError("no such row")) if kwargs["input_ids"].shape[1] == shape else None,
-            with_kwargs=True,
-        )
-    results = await engine.write([*prompts, poison])
-    assert isinstance(results[-1], GenerationFailed)
-    assert texts(results[:-1]) == [bench.plain(one)[0] for one in prompts]
+    (tokens,) = engine._encode([poison])
+    count = len(tokens)
+
+    def fails(ids: torch.Tensor) -> Exception | None:
+        return IndexError("no such row") if any(tokens in (row[:count], row[-count:]) for row in ids.tolist()) else None
+
+    bench.fail_when(engine, fails, reading=True)
+    results = await engine.write([*prompts[:3], poison, *prompts[3:]])
+    assert isinstance(results.pop(3), GenerationFailed)
+    assert texts(results) == [bench.plain(one)[0] for one in prompts]
 
 
 async def test_a_closed_engine_refuses_and_lets_nobody_wait(bench: Bench) -> None:
