@@ -53,10 +53,9 @@ class Ctranslate2Engine(ScheduledEngine):
         self._plain = PlainTokenizer(tokenizer)
         self.summarization_prefix = summarization_prefix(config)
         own = GenerationConfig.from_pretrained(str(folder))
-        translator = ctranslate2.Translator(str(converted(folder, cache, quantization)), device="cpu", intra_threads=threads)
-        batches = Batches(
-            translator, tokenizer, stop_tokens(own, tokenizer), _options(own, folder, tokenizer), max_batch_tokens, max_running, observer
-        )
+        options = _options(own, folder, tokenizer)
+        translator = _translator(converted(folder, cache, quantization), threads)
+        batches = Batches(translator, tokenizer, stop_tokens(own, tokenizer), options, max_batch_tokens, max_running, observer)
         about = info("ctranslate2", folder, name=name, device="cpu", dtype=quantization)
         super().__init__(batches, tokenizer, info=about, max_new_tokens=max_new_tokens, observer=observer)
 
@@ -88,6 +87,13 @@ def converted(folder: Path, cache: Path, quantization: str) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return done
+
+
+def _translator(folder: Path, threads: int) -> Any:
+    try:
+        return ctranslate2.Translator(str(folder), device="cpu", intra_threads=threads)
+    except (RuntimeError, ValueError) as error:
+        raise ModelUnavailable(f"CTranslate2 can't load {folder} ({error}): delete it, or use generator.backend seq2seq") from error
 
 
 def _options(own: GenerationConfig, folder: Path, tokenizer: Any) -> dict[str, Any]:

@@ -61,17 +61,27 @@ class Bench:
 
     def load(self, **options: Any) -> ScheduledEngine:
         settings = {
+            "name": "tiny",
             "max_new_tokens": MAX_NEW_TOKENS,
             "max_batch_tokens": 4096,
             "max_running": 64,
-            "kv_tokens": 65_536,
             "observer": self.recorder,
             **options,
         }
-        kind = CausalEngine if self.kind == "qwen" else Seq2SeqEngine
-        engine = kind(self.folder, name="tiny", device="cpu", dtype=torch.float32, **settings)
+        engine = self._converted(settings) if self.kind == "ctranslate2" else self._in_torch(settings)
         self._engines.append(engine)
         return engine
+
+    def _in_torch(self, settings: dict[str, Any]) -> ScheduledEngine:
+        kind = CausalEngine if self.kind == "qwen" else Seq2SeqEngine
+        return kind(self.folder, device="cpu", dtype=torch.float32, **{"kv_tokens": 65_536, **settings})
+
+    def _converted(self, settings: dict[str, Any]) -> ScheduledEngine:
+        from services.generator.engines.ctranslate2 import Ctranslate2Engine
+
+        # Without rounding it writes what transformers does.
+        own = {"cache": self.folder.parent / "converted", "threads": 1, "quantization": "float32", **settings}
+        return Ctranslate2Engine(self.folder, **own)
 
     @cached_property
     def engine(self) -> ScheduledEngine:

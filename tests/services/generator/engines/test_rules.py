@@ -24,24 +24,24 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-async def test_rows_under_a_models_settings_write_what_generate_does(name: str, bench: Bench, tmp_path: Path) -> None:
-    folder = shutil.copytree(bench.folder, tmp_path / name)
+async def test_rows_under_a_models_settings_write_what_generate_does(name: str, torch_bench: Bench, tmp_path: Path) -> None:
+    folder = shutil.copytree(torch_bench.folder, tmp_path / name)
     own = GenerationConfig.from_pretrained(folder)
     own.update(**SETTINGS[name])
     own.save_pretrained(folder)
-    with Bench(bench.kind, folder) as ruled:
+    with Bench(torch_bench.kind, folder) as ruled:
         # Shorter ones would have no room for the least that some settings ask for.
         prompts = [replace(one, max_new_tokens=25 + number) for number, one in enumerate(some_prompts(5, seed=8))]
         written = texts(await ruled.engine.write(prompts))
         assert written == [ruled.plain(one)[0] for one in prompts]
 
 
-async def test_settings_change_what_is_written(bench: Bench, tmp_path: Path) -> None:
-    folder = shutil.copytree(bench.folder, tmp_path / "suppressed")
+async def test_settings_change_what_is_written(torch_bench: Bench, tmp_path: Path) -> None:
+    folder = shutil.copytree(torch_bench.folder, tmp_path / "suppressed")
     own = GenerationConfig.from_pretrained(folder)
-    before = texts(await bench.engine.write([prompt("Trains run.")]))
+    before = texts(await torch_bench.engine.write([prompt("Trains run.")]))
     ids = AutoTokenizer.from_pretrained(folder).encode(before[0], add_special_tokens=False)
     own.suppress_tokens = sorted({*(own.suppress_tokens or []), *ids})
     own.save_pretrained(folder)
-    with Bench(bench.kind, folder) as ruled:
+    with Bench(torch_bench.kind, folder) as ruled:
         assert texts(await ruled.engine.write([prompt("Trains run.")])) != before
