@@ -32,23 +32,24 @@ class Rules:
         self._stop = torch.tensor(sorted(stop_tokens), device=device)
         self._history = history
         self._device = device
-        own = {key for key in _OF_A_ROW if getattr(config, key, None)}
-        # The penalty counts a token once, however often it stands there: a row may be padded with a token of its own.
-        self._together = own <= {"repetition_penalty"}
+        self._together = not any(getattr(config, key, None) for key in _OF_A_ROW)
+        self._looks_back = bool(config.repetition_penalty) and config.repetition_penalty != 1.0
         self._shared = self._shared_rules()
 
     def choose(self, requests: Sequence[Request], scores: torch.Tensor) -> list[int]:
         """The next token of each request, by `scores` float `[rows, vocabulary]` of its last position."""
         scores = scores.float()
         if self._together:
-            if self._shared:
-                scores = self._shared(self._padded_histories(requests), scores)
+            scores = self._shared(self._padded_histories(requests), scores)
         else:
             scores = torch.cat([self._row(request, scores[row : row + 1]) for row, request in enumerate(requests)])
         tokens: list[int] = scores.argmax(dim=-1).tolist()
         return tokens
 
     def _padded_histories(self, requests: Sequence[Request]) -> torch.Tensor:
+        if not self._looks_back:
+            return torch.empty(len(requests), 0, dtype=torch.long)
+        # The penalty counts a token once, however often it stands there: a row may be padded with a token of its own.
         histories = [self._history(request) for request in requests]
         longest = max(map(len, histories))
         return torch.tensor([[ids[0]] * (longest - len(ids)) + [*ids] for ids in histories], device=self._device)
@@ -62,8 +63,8 @@ class Rules:
 
     def _shared_rules(self) -> LogitsProcessorList:
         rules: list[Any] = []
-        if (penalty := self._config.repetition_penalty) and penalty != 1.0:
-            rules.append(RepetitionPenaltyLogitsProcessor(penalty))
+        if self._looks_back:
+            rules.append(RepetitionPenaltyLogitsProcessor(self._config.repetition_penalty))
         if self._config.suppress_tokens is not None:
             rules.append(SuppressTokensLogitsProcessor(self._config.suppress_tokens, device=self._device))
         return LogitsProcessorList(rules)
