@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,14 +133,15 @@ class Batches:
         self._observer = observer
         self._waiting: deque[Request] = deque()
         self._news = threading.Condition()
-        self._closed = False
+        # Not a plain attribute: CTranslate2's thread is the last to let go of the callback, and would then free, and wait for, itself.
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ctranslate2", daemon=True)
         self._thread.start()
 
     def submit(self, requests: Iterable[Request]) -> None:
         """As Scheduler."""
         with self._news:
-            if self._closed:
+            if self._closed.is_set():
                 raise NotReady("the model is shutting down")
             self._waiting.extend(requests)
             self._news.notify()
@@ -153,7 +154,7 @@ class Batches:
     def close(self, timeout_s: float = 30.0) -> None:
         """As Scheduler."""
         with self._news:
-            self._closed = True
+            self._closed.set()
             self._news.notify()
         self._thread.join(timeout_s)
 
@@ -164,20 +165,20 @@ class Batches:
                     self._translate([taken[index] for index in group])
         finally:
             with self._news:
-                self._closed = True
+                self._closed.set()
                 left = list(self._waiting)
             for request in left:
                 self._end(request, NotReady("the model is shutting down"))
 
     def _take(self) -> list[Request]:
         with self._news:
-            self._news.wait_for(lambda: self._closed or self._waiting)
-            return [] if self._closed else [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_rows))]
+            self._news.wait_for(lambda: self._closed.is_set() or self._waiting)
+            return [] if self._closed.is_set() else [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_rows))]
 
     def _translate(self, requests: list[Request]) -> None:
         """Write for `requests` together; where that fails, for each half, down to the one that is to blame."""
         source = [self._tokenizer.convert_ids_to_tokens(list(request.prompt)) for request in requests]
-        batch = _Batch(requests, self._stop_tokens, self._observer, lambda: self._closed)
+        batch = _Batch(requests, self._stop_tokens, self._observer, self._closed)
         try:
             self._translator.translate_batch(
                 source, beam_size=1, max_input_length=0, max_decoding_length=batch.longest, callback=batch.wrote, **self._options
@@ -193,7 +194,7 @@ class Batches:
             return
         batch.stepped()
         for request in requests:
-            cut_off = self._closed and not request.ended
+            cut_off = self._closed.is_set() and not request.ended
             request.finish = request.finish or "stop"
             self._end(request, NotReady("the model is shutting down") if cut_off else None)
 
@@ -206,14 +207,14 @@ class Batches:
 class _Batch:
     """What one call of the translator has written so far."""
 
-    def __init__(self, requests: Sequence[Request], stop_tokens: frozenset[int], observer: Observer, is_closed: Callable[[], bool]) -> None:
+    def __init__(self, requests: Sequence[Request], stop_tokens: frozenset[int], observer: Observer, closed: threading.Event) -> None:
         lengths = [len(request.prompt) for request in requests]
         self.longest = max(request.max_new_tokens for request in requests)
         self._read = Read(len(requests), sum(lengths), len(requests) * max(lengths))
         self._requests = requests
         self._stop_tokens = stop_tokens
         self._observer = observer
-        self._is_closed = is_closed
+        self._closed = closed
         self._rows = 0
         self._step = -1
         self._since = time.perf_counter()
@@ -225,7 +226,7 @@ class _Batch:
             self._step = result.step
         self._rows += 1
         request = self._requests[result.batch_id]
-        if request.cancelled or request.ended or self._is_closed():
+        if request.cancelled or request.ended or self._closed.is_set():
             return True
         # A batch that failed begins again: what its readers have is not told twice.
         if result.step >= len(request.written):

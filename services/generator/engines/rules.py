@@ -32,7 +32,7 @@ class Rules:
         self._stop = torch.tensor(sorted(stop_tokens), device=device)
         self._history = history
         self._device = device
-        self._together = not any(getattr(config, key, None) for key in _OF_A_ROW)
+        self._together = not self._rules_of_a_row(1, 2)
         self._looks_back = bool(config.repetition_penalty) and config.repetition_penalty != 1.0
         self._shared = self._shared_rules()
 
@@ -88,8 +88,3 @@ class Rules:
             begin = started if started > 1 or config.forced_bos_token_id is None else started + 1
             rules.append(SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin, device=self._device))
         return rules
-
-
-_OF_A_ROW = (
-    "no_repeat_ngram_size", "bad_words_ids", "min_length", "min_new_tokens", "forced_bos_token_id", "forced_eos_token_id", "begin_suppress_tokens",
-)  # fmt: skip
