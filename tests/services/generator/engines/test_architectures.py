@@ -27,7 +27,7 @@ ROTARY = {**SIZES, "num_key_value_heads": 2, "initializer_range": 0.5}
 DECODERS: dict[str, Any] = {
     "llama": (LlamaConfig, ROTARY),
     "mistral-window": (MistralConfig, {**ROTARY, "sliding_window": 16}),
-    "gemma2-window": (Gemma2Config, {**ROTARY, "sliding_window": 16, "head_dim": 8}),
+    "gemma2-window": (Gemma2Config, {**ROTARY, "sliding_window": 16, "head_dim": 8, "tie_word_embeddings": False}),
     "gpt2": (GPT2Config, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512, "initializer_range": 0.5}),
     "bloom": (BloomConfig, {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.5}),
 }

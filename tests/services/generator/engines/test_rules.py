@@ -19,7 +19,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sampling": {"do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.8, "repetition_penalty": 1.1},
     "suppressed": {"suppress_tokens": [5, 6, 7], "begin_suppress_tokens": [8, 9, 10, 11, 12]},
     "forced": {"forced_bos_token_id": 6, "forced_eos_token_id": 4, "no_repeat_ngram_size": 3},
-    "first": {"forced_bos_token_id": 0},
+    "first": {"forced_bos_token_id": 0, "suppress_tokens": [2]},
     "words": {"bad_words_ids": [[5, 6], [7]]},
 }
 
