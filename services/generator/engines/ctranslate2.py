@@ -1,10 +1,8 @@
 """The CTranslate2 engine: an encoder-decoder in eight bits on the CPU, converted once from a transformers folder."""
 
 import logging
-import shutil
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,13 +12,13 @@ import ctranslate2
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from core.errors import EkibenError, GenerationFailed, InvalidSettings, ModelUnavailable, NotReady
+from services.generator.engines.converting import converted
 from services.generator.engines.engine import Observer, Prompt, Read
 from services.generator.engines.loading import info, smallest, stop_tokens
 from services.generator.engines.plain_text import PlainTokenizer
 from services.generator.engines.requests import Request
 from services.generator.engines.running import ScheduledEngine
 from services.generator.engines.seq2seq import in_one, prompt_limit, summarization_prefix
-from services.model_source import weights_sha256
 from services.packing import pack_by_tokens
 
 log = logging.getLogger("ekiben.generator")
@@ -66,27 +64,6 @@ class Ctranslate2Engine(ScheduledEngine):
 
     def _encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         return self._plain.encode([in_one(prompt) for prompt in prompts], framed=True)
-
-
-def converted(folder: Path, cache: Path, quantization: str) -> Path:
-    """The folder of the converted model, made where it is missing; it becomes visible whole or not at all. Raises ModelUnavailable."""
-    done = cache / f"{weights_sha256(folder)[:16]}-{quantization}-ctranslate2-{ctranslate2.__version__}"
-    if done.is_dir():
-        return done
-    draft = cache / f".{done.name}-{uuid.uuid4().hex}"
-    cache.mkdir(parents=True, exist_ok=True)
-    try:
-        ctranslate2.converters.TransformersConverter(str(folder)).convert(str(draft), quantization=quantization)
-        draft.rename(done)
-    except OSError:
-        # Another process was faster.
-        if not done.is_dir():
-            raise
-    except (ValueError, AttributeError, KeyError) as error:
-        raise ModelUnavailable(f"CTranslate2 can't convert {folder} ({error}): use generator.backend seq2seq") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return done
 
 
 def _translator(folder: Path, threads: int) -> Any:

@@ -13,7 +13,7 @@ from tests.services.generator.engines.test_conformance import some_prompts
 
 pytest.importorskip("ctranslate2")
 
-from services.generator.engines.ctranslate2 import converted
+from services.generator.engines.converting import converted
 
 
 @pytest.fixture
