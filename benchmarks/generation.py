@@ -18,11 +18,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE, WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, T5Config, T5ForConditionalGeneration
 
@@ -98,11 +99,8 @@ def _device(device: str) -> str:
 
 
 def save(name: str, folder: Path, dtype: torch.dtype) -> None:
-    """A model of this size with random weights, which never ends a text by itself, and a tokenizer of WORDS words."""
-    words = {"<pad>": 0, "<unk>": 1, **{f"w{number}": number + 2 for number in range(WORDS)}}
-    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+    """A model of this size with random weights, which never ends a text by itself, and a tokenizer."""
+    fast = _tokenizer_of_words() if "t5" in name else _tokenizer_of_bytes()
     common = {"vocab_size": VOCABULARIES[name], "pad_token_id": 0, "eos_token_id": None, "bos_token_id": None}
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
@@ -116,11 +114,32 @@ def save(name: str, folder: Path, dtype: torch.dtype) -> None:
     print(f"{name}: {sum(weights.numel() for weights in model.parameters()) / 1e6:.0f} million weights, {dtype}")
 
 
+def _tokenizer_of_words() -> PreTrainedTokenizerFast:
+    words = {"<pad>": 0, "<unk>": 1, **{f"w{number}": number + 2 for number in range(WORDS)}}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+
+
+def _tokenizer_of_bytes() -> PreTrainedTokenizerFast:
+    """Of the kind that transformers looks for beside a Qwen2, whatever the tokenizer's file says."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE({"<pad>": 0, **{byte: number + 1 for number, byte in enumerate(alphabet)}}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>")
+
+
 def _prompts(count: int, arguments: argparse.Namespace) -> list[Prompt]:
     draw = random.Random(count)
     lengths = [draw.randint(arguments.prompt_tokens // 2, arguments.prompt_tokens * 3 // 2) for _ in range(count)]
+    words = "t5" in arguments.model
     return [
-        Prompt("", " ".join(f"w{draw.randrange(WORDS)}" for _ in range(length)), draw.randint(arguments.new_tokens // 4, arguments.new_tokens))
+        Prompt(
+            "",
+            " ".join(f"w{draw.randrange(WORDS)}" for _ in range(length)) if words else "".join(draw.choices(ascii_lowercase, k=length)),
+            draw.randint(arguments.new_tokens // 4, arguments.new_tokens),
+        )
         for length in lengths
     ]
 
