@@ -1,6 +1,7 @@
 """Models in CTranslate2's format, made once from transformers folders."""
 
 import shutil
+import threading
 import uuid
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import ctranslate2
 
 from core.errors import ModelUnavailable
 from services.model_source import weights_sha256
+
+# transformers can't load two models at a time in one process: they are left without weights, on the meta device.
+_loading = threading.Lock()
 
 
 def converted(folder: Path, cache: Path, quantization: str) -> Path:
@@ -18,8 +22,11 @@ def converted(folder: Path, cache: Path, quantization: str) -> Path:
     draft = cache / f".{done.name}-{uuid.uuid4().hex}"
     cache.mkdir(parents=True, exist_ok=True)
     try:
-        ctranslate2.converters.TransformersConverter(str(folder)).convert(str(draft), quantization=quantization)
-        draft.rename(done)
+        with _loading:
+            if done.is_dir():
+                return done
+            ctranslate2.converters.TransformersConverter(str(folder)).convert(str(draft), quantization=quantization)
+            draft.rename(done)
     except OSError:
         # Another process was faster.
         if not done.is_dir():

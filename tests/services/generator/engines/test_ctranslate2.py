@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,15 @@ import pytest
 from transformers import GenerationConfig
 
 from core.errors import GenerationFailed, InvalidSettings, ModelUnavailable
+from services.model_source import weights_sha256
 from tests.services.generator.engines.loading import Bench, texts
 from tests.services.generator.engines.test_conformance import some_prompts
 
 pytest.importorskip("ctranslate2")
 
 from services.generator.engines.converting import converted
+
+REPOSITORY = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
@@ -38,6 +43,15 @@ def test_a_model_is_converted_once_even_by_several_at_a_time(folder: Path, tmp_p
     assert converted(folder, cache, "int8") == first
     assert (first / "model.bin").stat() == before
     assert converted(folder, cache, "float32") != first
+
+
+@pytest.mark.slow
+def test_processes_that_convert_at_the_same_time_leave_one_whole_model(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    code = "import sys; from pathlib import Path; from services.generator.engines.converting import converted; converted(*map(Path, sys.argv[1:]), 'int8')"
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(folder), str(cache)], cwd=REPOSITORY) for _ in range(3)]
+    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    assert [path.name[0] for path in cache.iterdir()] == [weights_sha256(folder)[0]]
 
 
 async def test_eight_bits_write_the_same_in_a_batch_as_alone(tiny_t5: Path) -> None:
