@@ -72,13 +72,22 @@ class GeneratorSettings(Section):
     """Summaries and answers."""
 
     url: Url
-    backend: Literal["extractive", "seq2seq"]
+    backend: Literal["extractive", "seq2seq", "ctranslate2", "causal", "openai"]
     model: str | None
+    prompts: str | None
+    base_url: Url
+    api_key: SecretStr | None
     device: Device
     dtype: DType | Literal["auto"]
     max_batch_items: Annotated[int, Field(ge=2, le=65_536)]
     max_batch_tokens: Annotated[int, Field(ge=64)]
     max_new_tokens: Annotated[int, Field(ge=1, le=8_192)]
+    max_running: Annotated[int, Field(ge=1, le=4_096)]
+    kv_tokens: Annotated[int, Field(ge=64)]
+    context_tokens: Annotated[int, Field(ge=64)]
+    max_retries: Annotated[int, Field(ge=0, le=10)]
+    connect_timeout_s: Seconds
+    cache_dir: Path
     mmr_lambda: Annotated[float, Field(ge=0, le=1)]
     vector_cache_bytes: Annotated[int, Field(ge=0)]
     timeout_s: Seconds
@@ -175,6 +184,11 @@ _SHAPES_NO_ANSWER = frozenset(
         "max_batch_items",
         "max_batch_tokens",
         "vector_cache_bytes",
+        "prompts",  # their version stands in what the generator says of itself
+        "base_url",
+        "max_running",
+        "kv_tokens",
+        "max_retries",
     }
 )
 

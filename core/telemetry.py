@@ -33,6 +33,14 @@ SENTENCE_VECTORS = Counter("ekiben_sentence_vectors", "Vectors of sentences and 
 BATCH_WAIT_SECONDS = Histogram(
     "ekiben_batch_wait_seconds", "Time an item waited for its batch to begin", ["service", "operation"], buckets=SECOND_BUCKETS
 )
+RUNNING_SEQUENCES = Histogram("ekiben_running_sequences", "Sequences that share one step of a language model", ["service"], buckets=ITEM_BUCKETS)
+STEP_SECONDS = Histogram(
+    "ekiben_step_seconds", "Time of one step of a language model: a token for each sequence", ["service"], buckets=SECOND_BUCKETS
+)
+WRITTEN_TOKENS = Counter("ekiben_written_tokens", "Tokens that a language model wrote", ["service"])
+MODEL_FIRST_TOKEN_SECONDS = Histogram(
+    "ekiben_model_first_token_seconds", "Time from a stream's start to the first token of its language model", ["service"], buckets=SECOND_BUCKETS
+)
 STAGE_SECONDS = Histogram("ekiben_stage_seconds", "Time of one stage of a journey", ["stage"], buckets=SECOND_BUCKETS)
 FIRST_TOKEN_SECONDS = Histogram("ekiben_first_token_seconds", "Time from a streamed question to the first text of its answer", buckets=SECOND_BUCKETS)
 ANSWERS = Counter("ekiben_answers", "Answers by outcome", ["outcome"])

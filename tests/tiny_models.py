@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE, WordLevel
 from tokenizers.pre_tokenizers import Whitespace, WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
-from tokenizers.trainers import WordLevelTrainer
+from tokenizers.trainers import BpeTrainer, WordLevelTrainer
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -16,6 +16,8 @@ from transformers import (
     BertForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -25,6 +27,13 @@ CLS, SEP = "[CLS]", "[SEP]"
 T5_PROMPT_TOKENS = 96
 BART_PROMPT_TOKENS = 128
 PAIR_TOKENS = 64
+QWEN_POSITIONS = 512
+IM_START, IM_END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+# The template of Qwen's chat models without its tools.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 
 def save_tiny_t5(folder: Path, texts: Sequence[str], *, seed: int = 2) -> Path:
@@ -72,6 +81,37 @@ def save_tiny_bart(folder: Path, texts: Sequence[str], *, seed: int = 1) -> Path
     )
     torch.manual_seed(seed)
     return _save(BartForConditionalGeneration(config), tokenizer, folder)
+
+
+def save_tiny_qwen(folder: Path, texts: Sequence[str], *, chat_template: str | None = CHAT_TEMPLATE, seed: int = 4) -> Path:
+    """A Qwen2 of two layers. Its tokens are bytes and frequent pieces of `texts`, so that what it writes has characters in several tokens."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    marks = [END_OF_TEXT, IM_START, IM_END]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(texts, BpeTrainer(vocab_size=400, special_tokens=marks, initial_alphabet=alphabet, show_progress=False))
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=END_OF_TEXT, eos_token=IM_END, extra_special_tokens=[IM_START], chat_template=chat_template
+    )
+    config = Qwen2Config(
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=QWEN_POSITIONS,
+        initializer_range=0.5,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=fast.eos_token_id,
+        pad_token_id=fast.pad_token_id,
+    )
+    torch.manual_seed(seed)
+    model = Qwen2ForCausalLM(config)
+    model.generation_config.eos_token_id = [fast.eos_token_id, fast.pad_token_id]
+    return _save(model, fast, folder)
 
 
 def save_tiny_cross_encoder(folder: Path, texts: Sequence[str], *, labels: int = 1, seed: int = 3) -> Path:

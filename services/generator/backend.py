@@ -17,6 +17,9 @@ class Backend(Protocol):
     def info(self) -> GeneratorInfo:
         """What this backend is."""
 
+    async def is_ready(self, timeout_s: float) -> bool:
+        """Whether what the backend needs elsewhere answers within `timeout_s`."""
+
     async def summarize(self, items: Sequence[GenerationItem]) -> Sequence[GenerationResult]:
         """What the passage of each item (its one source) says about the question."""
 

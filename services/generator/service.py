@@ -7,16 +7,16 @@ from contextlib import aclosing
 
 import bentoml
 
-from core.errors import ModelUnavailable
 from core.schemas import EmbedItem, EmbedResult, GenerationDone, GenerationItem, GenerationResult, GeneratorInfo
 from core.settings import settings, shaping
 from core.telemetry import BATCH_ITEMS, BATCH_SECONDS, configure_logging
 from services.batch_waits import batch_stats
+from services.bentoml_batches import allow_concurrent_batches
 from services.bentoml_runtime import answers_errors, call, cap_batch_wait, checked_batch, events, is_ready, service_config
 from services.border import behind_border
 from services.embedder.service import Embedder
-from services.generator.backend import Backend
 from services.generator.isolation import Work, run_isolated
+from services.generator.loading import load_backend
 
 _settings = settings()
 _config = _settings.generator
@@ -35,16 +35,11 @@ class Generator:
     def __init__(self) -> None:
         configure_logging(_settings.logging, "generator")
         cap_batch_wait(_settings.runtime.batch_wait_cap_ms / 1000)
-        self._backend: Backend = self._load_backend()
+        self._backend = load_backend(_config, _settings.models, self._embed)
+        if _config.backend != "extractive":
+            # What comes while a batch is written joins it, or goes out to another server.
+            allow_concurrent_batches(_config.max_running)
         log.info("backend ready", extra=self._backend.info.model_dump(exclude={"settings"}))
-
-    def _load_backend(self) -> Backend:
-        if _config.backend == "seq2seq":
-            return _load_seq2seq()
-        from services.generator.backends.extractive import ExtractiveBackend  # noqa: PLC0415 - not all backends need what it imports
-        from services.generator.sentence_vectors import SentenceVectors  # noqa: PLC0415
-
-        return ExtractiveBackend(SentenceVectors(self._embed, _config.vector_cache_bytes), _config.mmr_lambda)
 
     async def _embed(self, items: Sequence[EmbedItem]) -> Sequence[EmbedResult]:
         return await call("the Embedder", self.embedder.to_async.embed, _config.timeout_s, list(items))
@@ -76,7 +71,7 @@ class Generator:
 
     @property
     def _info(self) -> GeneratorInfo:
-        return self._backend.info.model_copy(update={"settings": _shaping})
+        return self._backend.info.model_copy(update={"settings": {**_shaping, **self._backend.info.settings}})
 
     async def _events(self, item: GenerationItem) -> AsyncGenerator[Mapping[str, object], None]:
         async with aclosing(self._backend.stream(item)) as stream:
@@ -95,26 +90,8 @@ class Generator:
 
     async def __is_ready__(self) -> bool:
         """Ready as soon as what the backend needs is."""
-        return _config.backend != "extractive" or await is_ready(self.embedder, _settings.runtime.probe_timeout_s)
-
-
-def _load_seq2seq() -> Backend:
-    from services.devices import choose_device, choose_dtype  # noqa: PLC0415 - the gateway imports this module without torch
-    from services.generator.backends.seq2seq import Seq2SeqBackend  # noqa: PLC0415
-    from services.model_source import resolve  # noqa: PLC0415
-
-    if not _config.model:
-        raise ModelUnavailable("generator.backend is seq2seq, but generator.model names no model")
-    token = _settings.models.hub_token
-    device = choose_device(_config.device)
-    return Seq2SeqBackend(
-        resolve(_config.model, token.get_secret_value() if token else None),
-        name=_config.model.partition("@sha256:")[0],
-        device=device,
-        dtype=choose_dtype(_config.dtype, device),
-        max_batch_tokens=_config.max_batch_tokens,
-        max_new_tokens=_config.max_new_tokens,
-    )
+        timeout_s = _settings.runtime.probe_timeout_s
+        return await (is_ready(self.embedder, timeout_s) if _config.backend == "extractive" else self._backend.is_ready(timeout_s))
 
 
 behind_border(Generator, _settings.gateway.max_body_bytes, stops_paths=("/",))

@@ -1,5 +1,7 @@
 """Two toy services, with BentoML's traps cured as in Ekiben's own services, or as they come where TOY_WITHOUT_CURES is set.
 
+TOY_CONCURRENT_BATCHES lets so many batches run at once.
+
 `Caller` depends on `Callee`; TOY_CALLEE_URL says where it runs when it is not a child of the same server.
 """
 
@@ -15,6 +17,7 @@ from pydantic import BaseModel
 from core.errors import ErrorInfo, GenerationFailed, error_from
 from core.settings import LoggingSettings
 from core.telemetry import configure_logging
+from services.bentoml_batches import allow_concurrent_batches
 from services.bentoml_runtime import answers_errors, call, cap_batch_wait, checked_batch, events, is_ready, service_config, stream_events
 from services.border import behind_border
 
@@ -82,6 +85,8 @@ class Callee:
         configure_logging(_LOGGING, "callee")
         if CURED:
             cap_batch_wait(0.002)
+        if concurrent := os.environ.get("TOY_CONCURRENT_BATCHES"):
+            allow_concurrent_batches(int(concurrent))
         self._produced = 0
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH_ITEMS, max_latency_ms=int(TIMEOUT_S * 1000))

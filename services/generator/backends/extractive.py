@@ -51,6 +51,10 @@ class ExtractiveBackend:
         """What compares sentences: the encoder of the latest batch."""
         return GeneratorInfo(backend="extractive", model="", device="", encoder=self._vectors.encoder)
 
+    async def is_ready(self, timeout_s: float) -> bool:
+        """The service knows whether the encoder is there."""
+        return True
+
     async def summarize(self, items: Sequence[GenerationItem]) -> list[GenerationResult]:
         """The sentences of each passage that answer best, least repeating (MMR over sentence vectors), in reading order."""
         texts = list(dict.fromkeys(_question(item) for item in items))

@@ -37,6 +37,10 @@ class WritingBackend:
         self._max_new_tokens = max_new_tokens
         self.info = engine.info.model_copy(update={"settings": {**engine.info.settings, "generator.prompts": prompts.version}})
 
+    async def is_ready(self, timeout_s: float) -> bool:
+        """Whether the engine's server, where it has one, answers."""
+        return await self._engine.is_ready(timeout_s)
+
     async def summarize(self, items: Sequence[GenerationItem]) -> list[GenerationResult]:
         """What the model writes about each passage, all of a batch in one call; every sentence rests on a sentence of its passage."""
         return await self._results([self._summary(item) for item in items])

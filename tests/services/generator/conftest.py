@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from services.generator.backends.extractive import ExtractiveBackend
-from services.generator.backends.seq2seq import Seq2SeqBackend
 from services.generator.backends.writing import WritingBackend
 from services.generator.prompting import load_prompts
 from services.generator.sentence_vectors import SentenceVectors
-from tests.services.generator.samples import OTHER_TEXT, TEXT, embed_words
+from tests.services.generator.engines.loading import Bench
+from tests.services.generator.samples import JAPANESE, OTHER_TEXT, TEXT, embed_words
 from tests.services.generator.scripted import ScriptedEngine
-from tests.tiny_models import save_tiny_bart, save_tiny_t5
+from tests.tiny_models import save_tiny_bart, save_tiny_qwen, save_tiny_t5
 
 MAX_NEW_TOKENS = 24
 
@@ -34,18 +34,29 @@ def tiny_bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_bart(tmp_path_factory.mktemp("bart"), [TEXT, OTHER_TEXT])
 
 
-def load(folder: Path, *, max_batch_tokens: int = 4096, max_new_tokens: int = MAX_NEW_TOKENS) -> Seq2SeqBackend:
-    return Seq2SeqBackend(folder, name="tiny", device="cpu", dtype=torch.float32, max_batch_tokens=max_batch_tokens, max_new_tokens=max_new_tokens)
-
-
 @pytest.fixture(scope="session")
-def t5(tiny_t5: Path) -> Seq2SeqBackend:
-    return load(tiny_t5)
+def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_qwen(tmp_path_factory.mktemp("qwen"), [TEXT, OTHER_TEXT, JAPANESE * 3])
 
 
-@pytest.fixture(scope="session")
-def bart(tiny_bart: Path) -> Seq2SeqBackend:
-    return load(tiny_bart)
+def _writing(kind: str, folder: Path, prompts: str) -> Iterator[WritingBackend]:
+    with Bench(kind, folder) as bench:
+        yield WritingBackend(bench.load(max_new_tokens=MAX_NEW_TOKENS), load_prompts(prompts), max_new_tokens=MAX_NEW_TOKENS)
+
+
+@pytest.fixture
+def t5(tiny_t5: Path) -> Iterator[WritingBackend]:
+    yield from _writing("t5", tiny_t5, "plain.1")
+
+
+@pytest.fixture
+def bart(tiny_bart: Path) -> Iterator[WritingBackend]:
+    yield from _writing("bart", tiny_bart, "plain.1")
+
+
+@pytest.fixture
+def qwen(tiny_qwen: Path) -> Iterator[WritingBackend]:
+    yield from _writing("qwen", tiny_qwen, "chat.1")
 
 
 @pytest.fixture

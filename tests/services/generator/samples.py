@@ -13,6 +13,7 @@ TEXT = (
     "The weather on the island is cold in winter."
 )
 OTHER_TEXT = "Squid stuffed with rice is sold at Mori station. The box costs little money and is eaten cold."
+JAPANESE = "駅弁🍱は鉄道駅で売られている弁当。"
 DIM = 64
 
 

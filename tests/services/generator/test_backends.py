@@ -24,7 +24,7 @@ FACTS = [
 ]
 
 
-@pytest.fixture(params=["extractive", "t5", "bart", "chat", "plain"])
+@pytest.fixture(params=["extractive", "t5", "bart", "qwen", "chat", "plain"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
@@ -37,7 +37,7 @@ def _same(one: GenerationResult, other: GenerationResult) -> bool:
 
 
 def test_a_backend_says_what_it_is(backend: Backend) -> None:
-    assert backend.info.backend in ("extractive", "seq2seq", "scripted")
+    assert backend.info.backend in ("extractive", "seq2seq", "causal", "scripted")
 
 
 async def test_a_batch_of_summaries_equals_as_many_batches_of_one(backend: Backend) -> None:
