@@ -48,7 +48,7 @@ def test_a_model_is_converted_once_even_by_several_at_a_time(folder: Path, tmp_p
 @pytest.mark.slow
 def test_processes_that_convert_at_the_same_time_leave_one_whole_model(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    code = "import sys; from pathlib import Path; from services.generator.engines.converting import converted; converted(*map(Path, sys.argv[1:]), 'int8')"
+    code = "import sys, pathlib, services.generator.engines.converting as c; c.converted(*map(pathlib.Path, sys.argv[1:]), 'int8')"
     processes = [subprocess.Popen([sys.executable, "-c", code, str(folder), str(cache)], cwd=REPOSITORY) for _ in range(3)]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
     assert [path.name[0] for path in cache.iterdir()] == [weights_sha256(folder)[0]]
