@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services import bentoml_runtime  # noqa: F401 - guards the version
 
-
 CALLER_GONE: Final = 499
 """The status, in logs and metrics, of a request whose caller went away before it was answered; nginx calls it so."""
 
