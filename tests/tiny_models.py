@@ -83,7 +83,9 @@ def save_tiny_bart(folder: Path, texts: Sequence[str], *, seed: int = 1) -> Path
     return _save(BartForConditionalGeneration(config), tokenizer, folder)
 
 
-def save_tiny_qwen(folder: Path, texts: Sequence[str], *, chat_template: str | None = CHAT_TEMPLATE, seed: int = 4) -> Path:
+def save_tiny_qwen(
+    folder: Path, texts: Sequence[str], *, chat_template: str | None = CHAT_TEMPLATE, positions: int = QWEN_POSITIONS, seed: int = 4
+) -> Path:
     """A Qwen2 of two layers. Its tokens are bytes and frequent pieces of `texts`, so that what it writes has characters in several tokens."""
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -101,7 +103,7 @@ def save_tiny_qwen(folder: Path, texts: Sequence[str], *, chat_template: str | N
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=QWEN_POSITIONS,
+        max_position_embeddings=positions,
         initializer_range=0.5,
         tie_word_embeddings=False,
         bos_token_id=None,

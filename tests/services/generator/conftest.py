@@ -54,9 +54,15 @@ def bart(tiny_bart: Path) -> Iterator[WritingBackend]:
     yield from _writing("bart", tiny_bart, "plain.1")
 
 
+@pytest.fixture(scope="session")
+def roomy_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose window holds the prompts, which are many tokens to a tokenizer that knows few words."""
+    return save_tiny_qwen(tmp_path_factory.mktemp("roomy-qwen"), [TEXT, OTHER_TEXT], positions=8_192)
+
+
 @pytest.fixture
-def qwen(tiny_qwen: Path) -> Iterator[WritingBackend]:
-    yield from _writing("qwen", tiny_qwen, "chat.1")
+def qwen(roomy_qwen: Path) -> Iterator[WritingBackend]:
+    yield from _writing("qwen", roomy_qwen, "chat.1")
 
 
 @pytest.fixture

