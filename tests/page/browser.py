@@ -26,7 +26,7 @@ FLAGS = (
 )
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 360, "height": 740}
-WAIT_MS = 15_000
+WAIT_MS = 8_000
 # A violation is an event of the document, and only some are told on the console as well.
 _REPORT_VIOLATIONS = "addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))"
 # Chromium's line for every answer of 400 and above; the page shows those itself.
@@ -69,7 +69,9 @@ def watched(browser: "Browser", url: str, **context: Any) -> Iterator["Page"]:
     page.on(
         "console",
         lambda said: (
-            said.type in ("error", "warning") and not said.text.startswith(_ANSWERED_WITH_ERROR) and faults.console.append(f"{said.type}: {said.text}")
+            said.type in ("error", "warning")
+            and not said.text.startswith(_ANSWERED_WITH_ERROR)
+            and faults.console.append(f"{said.type}: {said.text}")
         ),
     )
     yield page

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from core.errors import DocumentNotFound, EkibenError
+from core.errors import DocumentNotFound, EkibenError, Internal
 from core.schemas import Answer, ChannelScores, Citation, Passage, StoredDocument, Summary
 from services.bentoml_runtime import error_response
 from services.border import under_request_id
@@ -47,7 +47,9 @@ def citation(sentence: int = 0, verified: bool = True) -> Citation:
 
 
 def summary(number: int) -> Summary:
-    return Summary(document_id=f"cats/{number}.md", chunk_id=f"cats/{number}.md#0", text=f"Summary {number}: a cat was appointed, which the line has told since.")
+    return Summary(
+        document_id=f"cats/{number}.md", chunk_id=f"cats/{number}.md#0", text=f"Summary {number}: a cat was appointed, which the line has told since."
+    )
 
 
 def answer(passages: int = 3, **changes: Any) -> dict[str, Any]:
@@ -97,7 +99,7 @@ class Gate:
         assert await asyncio.to_thread(self._opened.wait, GATE_TIMEOUT_S), "no test opened the gate"
 
 
-Step = tuple[str, dict[str, Any]] | Gate | bytes
+Step = tuple[str, Any] | Gate | bytes
 
 
 @dataclass
@@ -150,8 +152,8 @@ class FakeGateway:
         return JSONResponse({"collections": [one]})
 
     async def _add(self, request: Request) -> Response:
-        await request.form()
-        return _refused(self.refusal) if self.refusal else JSONResponse({}, 500)
+        async with request.form():
+            return _refused(self.refusal or Internal("no test wants files stored"))
 
     async def _list(self, _: Request) -> Response:
         return JSONResponse({"documents": [], "next": None})
