@@ -38,7 +38,14 @@ def passage(number: int = 0, text: str = QUOTE) -> Passage:
     place = {"start": START, "end": START + len(text), "page": 3 if number == 0 else None}
     scores = ChannelScores(dense=0.61, lexical=7.4)
     ids = {"document_id": f"cats/{number}.md", "chunk_id": f"cats/{number}.md#0", "collection": "default", "title": TITLE}
-    return Passage(**ids, **place, text=text, headings=("Staff", "Cats"), score=0.9 - number / 10, scores=scores)
+    return Passage(
+        **ids,
+        **place,
+        text=text,
+        headings=("Staff and animals of the Kishigawa line in Wakayama Prefecture", "Cats"),
+        score=0.9 - number / 10,
+        scores=scores,
+    )
 
 
 def citation(sentence: int = 0, verified: bool = True) -> Citation:

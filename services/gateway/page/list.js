@@ -79,7 +79,7 @@ function row(stored) {
   );
 }
 
-const day = (time) => new Date(time).toLocaleDateString("en", { dateStyle: "medium" });
+const day = (time) => new Date(time).toLocaleDateString("en-GB", { dateStyle: "medium" });
 
 async function remove({ id, collection }) {
   if (!(await confirmed("Delete this document?", `${id} in the collection ${collection} can’t be found any more afterwards.`))) return;

@@ -144,4 +144,8 @@ function newRow(name) {
   };
 }
 
-const problem = ({ id, error }) => h("li", {}, h("strong", {}, id), ` ${error?.message ?? ""} `, h("code", {}, error?.code ?? "failed"));
+/** Messages name what they are about; those that begin otherwise get the name in front. */
+function problem({ id, error }) {
+  const message = error.message.startsWith(id) ? error.message : `${id}: ${error.message}`;
+  return h("li", {}, message, " ", h("code", {}, error.code));
+}
