@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 FOLDER = Path(__file__).resolve().parent / "images"
 CHROMIUM = "/usr/bin/chromium"
-QUESTION = "How many people died building the Seikan Tunnel?"
+QUESTION = "How much money did the World Bank lend for the first bullet train line?"
 DESKTOP = {"viewport": {"width": 1200, "height": 820}}
 PHONE = {"viewport": {"width": 390, "height": 820}, "is_mobile": True}
 

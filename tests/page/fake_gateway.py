@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from core.errors import DocumentNotFound, EkibenError, Internal
-from core.schemas import Answer, ChannelScores, Citation, Passage, StoredDocument, Summary
+from core.schemas import Answer, ChannelScores, Citation, DocumentCounts, DocumentResult, Job, JobState, Passage, StoredDocument, Summary
 from services.bentoml_runtime import error_response
 from services.border import under_request_id
 from services.gateway.page.page import page_routes
@@ -36,13 +36,14 @@ TITLE = "Cats <b>and</b> trains 🐈"
 
 def passage(number: int = 0, text: str = QUOTE) -> Passage:
     place = {"start": START, "end": START + len(text), "page": 3 if number == 0 else None}
+    headings = ("Staff and animals of the Kishigawa line in Wakayama Prefecture", "Cats")
     scores = ChannelScores(dense=0.61, lexical=7.4)
     ids = {"document_id": f"cats/{number}.md", "chunk_id": f"cats/{number}.md#0", "collection": "default", "title": TITLE}
     return Passage(
         **ids,
         **place,
         text=text,
-        headings=("Staff and animals of the Kishigawa line in Wakayama Prefecture", "Cats"),
+        headings=headings,
         score=0.9 - number / 10,
         scores=scores,
     )
@@ -93,6 +94,13 @@ def cited() -> tuple[str, dict[str, Any]]:
     return "citations", {"sentences": answer()["sentences"], "citations": answer()["citations"]}
 
 
+def job(state: JobState, items_done: int, errors: tuple[DocumentResult, ...] = (), **documents: int) -> dict[str, Any]:
+    """A Job of three items as JSON."""
+    ended = "2025-01-01T00:00:05Z" if state in ("done", "cancelled") else None
+    told = {"id": "job_1", "collection": "default", "created_at": "2025-01-01T00:00:00Z", "finished_at": ended, "items": 3, "errors": errors}
+    return Job(**told, state=state, items_done=items_done, documents=DocumentCounts(**documents)).model_dump(mode="json")
+
+
 class Gate:
     """A place in a stream at which it waits until the test opens it."""
 
@@ -117,6 +125,8 @@ class FakeGateway:
     refusal: EkibenError | None = None
     whole: dict[str, Any] = field(default_factory=answer)
     text: str = TEXT
+    jobs: list[dict[str, Any]] = field(default_factory=list)  # one state after the other, as they are asked for
+    cancelled: bool = False
     asked: list[dict[str, Any]] = field(default_factory=list)
     gone: threading.Event = field(default_factory=threading.Event)
 
@@ -127,7 +137,9 @@ class FakeGateway:
             Route("/v1/documents", self._add, methods=["POST"]),
             Route("/v1/documents", self._list),
             Route("/v1/documents/{id:path}", self._document),
-            Route("/v1/jobs", self._jobs),
+            Route("/v1/jobs", self._list_jobs),
+            Route("/v1/jobs/job_1", self._job),
+            Route("/v1/jobs/job_1/cancel", self._cancel, methods=["POST"]),
         ]
         return Starlette(routes=[*routes, *page_routes()])
 
@@ -160,13 +172,24 @@ class FakeGateway:
 
     async def _add(self, request: Request) -> Response:
         async with request.form():
-            return _refused(self.refusal or Internal("no test wants files stored"))
+            return JSONResponse(self.jobs[0], 202) if self.jobs else _refused(self.refusal or Internal("no test wants files stored"))
 
     async def _list(self, _: Request) -> Response:
         return JSONResponse({"documents": [], "next": None})
 
-    async def _jobs(self, _: Request) -> Response:
-        return JSONResponse({"jobs": [], "next": None})
+    async def _list_jobs(self, request: Request) -> Response:
+        found = [one for one in self.jobs[:1] if one["state"] == request.query_params["state"]]
+        return JSONResponse({"jobs": found, "next": None})
+
+    async def _job(self, _: Request) -> Response:
+        if len(self.jobs) > 1:
+            self.jobs.pop(0)
+        return JSONResponse(self.jobs[0])
+
+    async def _cancel(self, _: Request) -> Response:
+        self.cancelled = True
+        self.jobs = [job("cancelled", 1, created=1)]
+        return JSONResponse(self.jobs[0])
 
     async def _document(self, request: Request) -> Response:
         if not self.text:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.errors import Internal, InvalidRequest, Overloaded
-from core.schemas import Summary
+from core.schemas import DocumentResult, Summary
 from tests.page.browser import PHONE, watched
 from tests.page.fake_gateway import (
     QUOTE,
@@ -17,6 +17,7 @@ from tests.page.fake_gateway import (
     Gate,
     answer,
     cited,
+    job,
     retrieved,
     summarized,
 )
@@ -370,10 +371,34 @@ def test_motion_stops_where_it_is_not_wanted_and_only_there(browser: "Browser", 
             assert set(page.locator(".lines > span").evaluate_all("(all) => all.map((one) => getComputedStyle(one).animationName)")) == names
 
 
+FILE = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"text"}
+
+
+def test_a_job_is_followed_to_its_end_with_the_files_that_failed(page: "Page", gateway: FakeGateway) -> None:
+    failed = DocumentResult(id="b.pdf", state="failed", error=InvalidRequest("<b>broken</b>").info())
+    gateway.jobs = [job("queued", 0), job("running", 1), job("done", 3, (failed,), created=1, unchanged=1, failed=1)]
+    page.get_by_role("link", name="Documents").click()
+    row = page.locator("#uploads > li")
+    page.locator("#files").set_input_files([FILE])
+    expect(row.first).to_contain_text("Reading… 1 of 3 items")
+    expect(row.first).to_contain_text("Done: 1 new, 1 unchanged, 1 failed.")
+    expect(row.first.get_by_role("alert")).to_have_text("b.pdf: <b>broken</b> invalid_request")
+
+
+def test_a_job_from_before_the_page_was_opened_is_followed_and_can_be_stopped(page: "Page", gateway: FakeGateway) -> None:
+    gateway.jobs = [job("running", 1)]
+    page.get_by_role("link", name="Documents").click()
+    row = page.locator("#uploads > li")
+    expect(row.get_by_role("progressbar")).to_have_attribute("value", str(1 / 3))
+    row.get_by_role("button", name="Stop").click()
+    expect(row).to_contain_text("Stopped: 1 new.")
+    assert gateway.cancelled
+
+
 def test_a_refused_upload_is_told_with_code_and_request_id(page: "Page", gateway: FakeGateway) -> None:
     gateway.refusal = Overloaded("busy")
     page.get_by_role("link", name="Documents").click()
-    page.locator("#files").set_input_files([{"name": "a.txt", "mimeType": "text/plain", "buffer": b"text"}])
+    page.locator("#files").set_input_files([FILE])
     row = page.locator("#uploads > li")
     expect(row).to_contain_text("overloaded")
     expect(row).to_contain_text(REQUEST_ID)
