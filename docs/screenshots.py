@@ -11,8 +11,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 FOLDER = Path(__file__).resolve().parent / "images"
 CHROMIUM = "/usr/bin/chromium"
-QUESTION = "How much money did the World Bank lend for the first bullet train line?"
+QUESTION = "How much was the prize in the 1829 locomotive contest?"
 DESKTOP = {"viewport": {"width": 1200, "height": 820}}
+SMALLER = {"viewport": {"width": 1040, "height": 640}}
 PHONE = {"viewport": {"width": 390, "height": 820}, "is_mobile": True}
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
         _picture(browser, "answer", _answered, **DESKTOP)
-        _picture(browser, "source-dark", _opened, **DESKTOP, color_scheme="dark")
+        _picture(browser, "source-dark", _opened, **SMALLER, color_scheme="dark")
         _picture(browser, "phone", _answered, **PHONE)
         browser.close()
 

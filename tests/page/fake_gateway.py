@@ -125,7 +125,7 @@ class FakeGateway:
     refusal: EkibenError | None = None
     whole: dict[str, Any] = field(default_factory=answer)
     text: str = TEXT
-    jobs: list[dict[str, Any]] = field(default_factory=list)  # one state after the other, as they are asked for
+    job: dict[str, Any] | None = None
     cancelled: bool = False
     asked: list[dict[str, Any]] = field(default_factory=list)
     gone: threading.Event = field(default_factory=threading.Event)
@@ -172,24 +172,22 @@ class FakeGateway:
 
     async def _add(self, request: Request) -> Response:
         async with request.form():
-            return JSONResponse(self.jobs[0], 202) if self.jobs else _refused(self.refusal or Internal("no test wants files stored"))
+            return JSONResponse(self.job, 202) if self.job else _refused(self.refusal or Internal("no test wants files stored"))
 
     async def _list(self, _: Request) -> Response:
         return JSONResponse({"documents": [], "next": None})
 
     async def _list_jobs(self, request: Request) -> Response:
-        found = [one for one in self.jobs[:1] if one["state"] == request.query_params["state"]]
+        found = [self.job] if self.job and self.job["state"] == request.query_params["state"] else []
         return JSONResponse({"jobs": found, "next": None})
 
     async def _job(self, _: Request) -> Response:
-        if len(self.jobs) > 1:
-            self.jobs.pop(0)
-        return JSONResponse(self.jobs[0])
+        return JSONResponse(self.job)
 
     async def _cancel(self, _: Request) -> Response:
         self.cancelled = True
-        self.jobs = [job("cancelled", 1, created=1)]
-        return JSONResponse(self.jobs[0])
+        self.job = job("cancelled", 1, created=1)
+        return JSONResponse(self.job)
 
     async def _document(self, request: Request) -> Response:
         if not self.text:

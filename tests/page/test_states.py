@@ -376,17 +376,20 @@ FILE = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"text"}
 
 def test_a_job_is_followed_to_its_end_with_the_files_that_failed(page: "Page", gateway: FakeGateway) -> None:
     failed = DocumentResult(id="b.pdf", state="failed", error=InvalidRequest("<b>broken</b>").info())
-    gateway.jobs = [job("queued", 0), job("running", 1), job("done", 3, (failed,), created=1, unchanged=1, failed=1)]
+    gateway.job = job("queued", 0)
     page.get_by_role("link", name="Documents").click()
     row = page.locator("#uploads > li")
     page.locator("#files").set_input_files([FILE])
+    expect(row.first).to_contain_text("Waiting… 0 of 3 items")
+    gateway.job = job("running", 1)
     expect(row.first).to_contain_text("Reading… 1 of 3 items")
+    gateway.job = job("done", 3, (failed,), created=1, unchanged=1, failed=1)
     expect(row.first).to_contain_text("Done: 1 new, 1 unchanged, 1 failed.")
     expect(row.first.get_by_role("alert")).to_have_text("b.pdf: <b>broken</b> invalid_request")
 
 
 def test_a_job_from_before_the_page_was_opened_is_followed_and_can_be_stopped(page: "Page", gateway: FakeGateway) -> None:
-    gateway.jobs = [job("running", 1)]
+    gateway.job = job("running", 1)
     page.get_by_role("link", name="Documents").click()
     row = page.locator("#uploads > li")
     expect(row.get_by_role("progressbar")).to_have_attribute("value", str(1 / 3))
