@@ -4,6 +4,7 @@ import { byId, h } from "./dom.js";
 import { cutAt } from "./offsets.js";
 import { openSource } from "./source.js";
 
+const LONGEST_WORD = 20;
 const text = byId("answer-text");
 const sources = byId("sources");
 const notes = byId("notes");
@@ -70,7 +71,11 @@ function showConfidence(confidence) {
 
 function cited(sentence, place, citations) {
   const own = citations.map((citation, number) => ({ citation, number })).filter(({ citation }) => citation.sentence === place);
-  return h("span", { class: "sentence" }, sentence, own.map(({ citation, number }) => mark(citation, number)));
+  const marks = own.map(({ citation, number }) => mark(citation, number));
+  // The numbers stay on the line of the last word, unless it is too long for one.
+  const end = sentence.lastIndexOf(" ") + 1;
+  const together = sentence.length - end > LONGEST_WORD ? [sentence.slice(end), marks] : h("span", { class: "together" }, sentence.slice(end), marks);
+  return h("span", { class: "sentence" }, sentence.slice(0, end), together);
 }
 
 function mark(citation, number) {
