@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.settings import Settings
@@ -23,6 +23,7 @@ from services.gateway.openai_api.embeddings import EmbeddingsApi
 from services.gateway.openai_api.models import ModelsApi
 from services.gateway.openai_api.usage import TokenCounter
 from services.gateway.openapi import openapi_document
+from services.gateway.page.page import page_routes
 from services.gateway.parts import GeneratorPart, RetrieverPart
 from services.gateway.records.api import AnswersApi
 from services.gateway.records.recorder import Recorder
@@ -56,7 +57,7 @@ def gateway_app(
         Route("/openapi.json", _openapi),
         Route("/docs", _docs),
         Route("/docs.js", _docs_script),
-        Route("/", _root),
+        *page_routes(),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 
@@ -71,7 +72,3 @@ async def _docs(_: Request) -> Response:
 
 async def _docs_script(_: Request) -> Response:
     return docs_script()
-
-
-async def _root(_: Request) -> Response:
-    return RedirectResponse("/docs")
