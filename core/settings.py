@@ -58,6 +58,7 @@ class RetrieverSettings(Section):
     candidates: Annotated[int, Field(ge=1, le=10_000)]
     fusion: Literal["convex", "rrf"]
     dense_weight: Annotated[float, Field(ge=0, le=1)]
+    dense_weight_gain: Annotated[float, Field(ge=0, le=1)]
     rrf_k: Annotated[int, Field(ge=1)]
     exact_up_to: Annotated[int, Field(ge=0)]
     probes: Annotated[int, Field(ge=1)]

@@ -215,7 +215,7 @@ class RetrievalEngine:
             if unknown := collections.missing(snapshot, request.collections):
                 raise CollectionNotFound(f"there is no collection {unknown[0]!r}; `ekiben collections list` names them")
             search = Search(request, vector, snapshot, live.index, self._settings)
-            found, rarity = search.passages(), search.rarity()
+            found, rarity = search.passages(), search.rarity
             return SearchResponse(passages=found, rarity=rarity, index_version=index_version(snapshot), timings_ms=search.timings_ms)
 
     # -- another encoder ---------------------------------------------------------------------------------------------------------

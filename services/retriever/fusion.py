@@ -1,6 +1,10 @@
 """How the scores of the dense and the lexical channel become one ranking."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+ENOUGH: Final = 0.8
+MOST: Final = 0.85
 
 Scores = Mapping[int, float]
 """Chunk id → score of one channel, higher is better."""
@@ -17,6 +21,17 @@ def convex(dense: Scores, lexical: Scores, weight: float) -> dict[int, float]:
         chunk: weight * of_dense.get(chunk, 0.0) + (1 - weight) * of_lexical.get(chunk, 0.0)
         for chunk in of_dense.keys() | of_lexical.keys()
     }  # fmt: skip
+
+
+def dense_share(weight: float, gain: float, lexical: Scores, rarity: Mapping[str, float]) -> float:
+    """The dense channel's weight for a question whose words have this `rarity`: `weight`, and more where the words are hardly found.
+
+    The best BM25 is held against the sum of the rarities, about what a short passage with every word once would have. What it lacks of
+    ENOUGH of that, times `gain`, is added, up to MOST.
+    """
+    total = sum(rarity.values())
+    found = max(lexical.values(), default=0.0) / total if total else ENOUGH
+    return max(weight, min(MOST, weight + gain * max(0.0, ENOUGH - found)))
 
 
 def rrf(rankings: Iterable[Sequence[int]], k: int) -> dict[int, float]:

@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 
 from core.errors import DependencyUnavailable
 from core.schemas import ChannelRanks, ChannelScores, Mode, Passage, SearchRequest
 from core.settings import RetrieverSettings
 from core.vectors import Vector, rounded
+from core.words import is_english
 from services.retriever import fusion, lexical, passages
 from services.retriever.fusion import Scores
 from services.retriever.passages import FoundChunk
@@ -36,11 +38,12 @@ class Search:
             scope = scope_of(self.snapshot, self.request.collections, self.request.filters)
         dense = self._ask_dense(scope) if mode != "lexical" else {}
         words = self._ask_lexical(scope, also=list(dense)) if mode != "dense" else {}
+        weight = self._dense_weight(words)
         with self._timed("fuse"):
             if self.vector is not None and mode != "dense":
                 dense = {**dense, **passages.cosines(self.snapshot, [chunk for chunk in words if chunk not in dense], self.vector)}
             dense = {chunk: rounded(cosine) for chunk, cosine in dense.items()}
-            scores = self._ranked(mode, dense, words)
+            scores = self._ranked(mode, dense, words, weight)
             order = fusion.ranked(scores)
             in_dense, in_words, fused = (_places(ranking) for ranking in (fusion.ranked(dense), fusion.ranked(words), order))
         with self._timed("fetch"):
@@ -54,6 +57,7 @@ class Search:
             for id_, chunk in found.items()
         )
 
+    @cached_property
     def rarity(self) -> dict[str, float]:
         """See `lexical.rarity`."""
         with self._timed("rarity"):
@@ -89,7 +93,7 @@ class Search:
     def _candidates(self) -> int:
         return max(self.settings.candidates, self.request.top_k)
 
-    def _ranked(self, mode: Mode, dense: Scores, words: Scores) -> Scores:
+    def _ranked(self, mode: Mode, dense: Scores, words: Scores, weight: float) -> Scores:
         """The scores that order the passages."""
         if mode == "dense":
             return dense
@@ -97,7 +101,13 @@ class Search:
             return words
         if self.settings.fusion == "rrf":
             return fusion.rrf([fusion.ranked(dense), fusion.ranked(words)], self.settings.rrf_k)
-        return fusion.convex(dense, words, self.settings.dense_weight)
+        return fusion.convex(dense, words, weight)
+
+    def _dense_weight(self, words: Scores) -> float:
+        """In other languages than English the words carry the search, however few of them are found: the encoder knows less."""
+        if not is_english(self.request.query):
+            return self.settings.dense_weight
+        return fusion.dense_share(self.settings.dense_weight, self.settings.dense_weight_gain, words, self.rarity)
 
     def _existing(self, order: Sequence[int]) -> Iterator[tuple[int, FoundChunk]]:
         """Chunks in `order`, read as they are asked for; one that the vector index knows and the snapshot doesn't is passed over."""

@@ -47,6 +47,7 @@ def retriever_settings(data_dir: Path, **changes: object) -> RetrieverSettings:
         "candidates": 100,
         "fusion": "convex",
         "dense_weight": 0.5,
+        "dense_weight_gain": 0.0,
         "rrf_k": 60,
         "exact_up_to": 1_000,
         "probes": 8,

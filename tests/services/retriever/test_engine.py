@@ -281,6 +281,21 @@ def _rank(scores: dict[int, float], chunk: int) -> int:
     return 1 + sum((-score, other) < (-scores[chunk], chunk) for other, score in scores.items())
 
 
+def test_words_that_are_hardly_found_leave_more_to_the_vectors_of_an_english_question(tmp_path: Path) -> None:
+    texts = ["The castle is white.", "Herons live at the station.", "Lunch is sold there."]
+    found: dict[str, list[list[float]]] = {}
+    for query in ("Which of the walls of the castle was old?", "Welche alten Mauern umgeben heute noch castle Himeji?"):
+        for gain in (0.0, 1.0):
+            engine = _open(tmp_path / f"{query[:3]}{gain}", dense_weight=0.5, dense_weight_gain=gain)
+            for number, text in enumerate(texts):
+                _add(engine, split(str(number), text))
+            found.setdefault(query[:3], []).append([passage.score for passage in _search(engine, query, top_k=3)])
+            engine.close()
+    (without, more), (other, same) = found.values()
+    assert without != more
+    assert other == same
+
+
 def test_each_mode_asks_its_channels_only(engine: RetrievalEngine) -> None:
     for passage in _search(engine, "castle", "dense"):
         assert passage.scores == ChannelScores(dense=passage.score)

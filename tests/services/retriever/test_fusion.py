@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.retriever.fusion import convex, ranked, rrf
+from services.retriever.fusion import MOST, convex, dense_share, ranked, rrf
 
 chunk_ids = st.integers(1, 30)
 cosines = st.dictionaries(chunk_ids, st.floats(-1, 1))
@@ -31,6 +31,24 @@ def test_convex_with_all_weight_on_one_channel_keeps_its_order(dense: dict[int, 
     assert all(by_words[a] >= by_words[b] for a in lexical for b in lexical if lexical[a] >= lexical[b])
     by_meaning = convex(dense, lexical, 1.0)
     assert all(by_meaning[a] >= by_meaning[b] for a in dense for b in dense if dense[a] >= dense[b])
+
+
+@given(bm25, st.dictionaries(st.text(max_size=3), st.floats(0.01, 9)), weights, weights)
+def test_the_dense_share_grows_with_what_the_words_lack_and_never_falls(
+    lexical: dict[int, float], rarity: dict[str, float], weight: float, gain: float
+) -> None:
+    share = dense_share(weight, gain, lexical, rarity)
+    assert weight <= share <= max(weight, MOST)
+    assert dense_share(weight, gain, {**lexical, 99: 0.1}, rarity) <= share
+    assert dense_share(weight, 0.0, lexical, rarity) == weight
+    assert dense_share(weight, gain, {1: sum(rarity.values())}, rarity) == weight
+
+
+def test_the_dense_share_of_words_that_are_half_found() -> None:
+    rarity = {"seikan": 6.0, "tunnel": 4.0}
+    assert dense_share(0.5, 0.5, {1: 5.0, 2: 3.0}, rarity) == pytest.approx(0.5 + 0.5 * 0.3)
+    assert dense_share(0.5, 0.5, {}, rarity) == MOST
+    assert dense_share(0.5, 0.5, {}, {}) == 0.5
 
 
 def test_convex_normalizes_cosines_by_range_and_bm25_by_maximum() -> None:
