@@ -84,7 +84,7 @@ def _fill(of: QuestionSet, url: str, folder: Path) -> Place:
 
 def shaping_settings(settings: Settings) -> dict[str, dict[str, bool | int | float | str | None]]:
     """The settings that shape results: not where services listen and keep their files, nor what they run on."""
-    places = {"url", "data_dir", "device", "threads"}
+    places = {"url", "data_dir", "device", "threads", "base_url", "api_key", "cache_dir"}
     sections = ("embedder", "retriever", "generator", "answering", "ingestion")
     return {name: getattr(settings, name).model_dump(mode="json", exclude=places) for name in sections}
 
