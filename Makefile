@@ -27,8 +27,8 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 run: setup  ## start the services with the sample documents, ask a question, stay up until Ctrl-C
 	$(BIN)/ekiben demo
 
-test: setup  ## pass the tests (under ten minutes on two cores)
-	$(BIN)/python -m pytest
+test: setup  ## pass the tests, two files at a time (some ten minutes on two cores)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-kill: setup  ## kill -9, full and broken disks, power loss and damage at every write point (long)
 	$(BIN)/python -m pytest tests/faults -m slow

@@ -14,7 +14,7 @@ from core.schemas import BatchStats, EmbedItem, EmbedResult, EncoderInfo, Rerank
 from core.settings import settings
 from core.telemetry import BATCH_ITEMS, BATCH_PADDING, BATCH_SECONDS, BATCH_TOKENS, configure_logging
 from core.vectors import pack
-from services.batch_waits import batch_stats
+from services.batch_items import batch_stats
 from services.bentoml_runtime import answers_errors, cap_batch_wait, checked_batch, service_config
 from services.border import behind_border
 

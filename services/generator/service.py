@@ -7,10 +7,11 @@ from contextlib import aclosing
 
 import bentoml
 
+from core.errors import GenerationFailed
 from core.schemas import EmbedItem, EmbedResult, GenerationDone, GenerationItem, GenerationResult, GeneratorInfo
 from core.settings import settings, shaping
 from core.telemetry import BATCH_ITEMS, BATCH_SECONDS, configure_logging
-from services.batch_waits import batch_stats
+from services.batch_items import batch_stats, each_while_wanted
 from services.bentoml_batches import allow_concurrent_batches
 from services.bentoml_runtime import answers_errors, call, cap_batch_wait, checked_batch, events, is_ready, service_config
 from services.border import behind_border
@@ -79,9 +80,14 @@ class Generator:
                 update = {"result": event.result.model_copy(update={"generator": self._info})} if isinstance(event, GenerationDone) else None
                 yield event.model_copy(update=update).model_dump(mode="json")
 
+    async def _each(self, work: Work, items: list[GenerationItem]) -> list[GenerationResult]:
+        """Item by item, so that one whose caller goes away stops alone; the model puts them together again."""
+        results = await each_while_wanted(lambda item: run_isolated(work, [item]), items)
+        return [result[0] if result else GenerationResult(error=GenerationFailed("nobody waits for this any more").info()) for result in results]
+
     async def _measured(self, operation: str, work: Work, items: list[GenerationItem]) -> list[GenerationResult]:
         started = time.perf_counter()
-        results = await run_isolated(work, items)
+        results = await (run_isolated(work, items) if _config.backend == "extractive" else self._each(work, items))
         elapsed = time.perf_counter() - started
         BATCH_SECONDS.labels(service="generator", operation=operation).observe(elapsed)
         BATCH_ITEMS.labels(service="generator", operation=operation).observe(len(items))

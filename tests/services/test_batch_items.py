@@ -1,9 +1,10 @@
 import asyncio
 
+import pytest
 from bentoml._internal.marshal.dispatcher import CorkDispatcher
 
 from core.schemas import BatchStats
-from services.batch_waits import batch_stats
+from services.batch_items import batch_stats, each_while_wanted
 
 COMPUTE_S = 0.05
 
@@ -33,3 +34,37 @@ async def test_each_item_of_a_batch_is_told_how_long_it_waited() -> None:
 
 def test_a_call_that_was_not_queued_has_not_waited() -> None:
     assert [one.queue_ms for one in batch_stats("tester", "compute", 3, 0.1)] == [0, 0, 0]
+
+
+async def test_the_work_on_an_item_ends_with_its_caller_and_the_others_go_on() -> None:
+    ended: list[int] = []
+    started = asyncio.Event()
+
+    async def work(item: int) -> int:
+        started.set()
+        try:
+            await asyncio.sleep(0.05 if item == 2 else 30)
+        finally:
+            ended.append(item)
+        return item
+
+    async def compute(items: tuple[int, ...]) -> list[int]:
+        return [result or -1 for result in await each_while_wanted(work, items)]
+
+    dispatcher = CorkDispatcher(60_000, 10, fallback=lambda: -1, get_batch_size=lambda _: 1)
+    queued = dispatcher(compute)
+    leaving = asyncio.create_task(queued(1))
+    await started.wait()
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    assert await queued(2) == 2
+    assert ended == [1, 2]
+    dispatcher.shutdown()
+
+
+async def test_what_the_work_raises_is_raised() -> None:
+    async def work(_: int) -> int:
+        raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        await each_while_wanted(work, [1, 2])
