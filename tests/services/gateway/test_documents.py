@@ -217,6 +217,6 @@ async def test_status_answers_while_parts_are_down_and_names_them(api: httpx.Asy
     assert [problem["message"] for problem in status["problems"]] == ["no Retriever", "no Generator"]
 
 
-async def test_the_root_leads_to_the_docs(api: httpx.AsyncClient) -> None:
+async def test_the_root_is_the_page(api: httpx.AsyncClient) -> None:
     response = await api.get("/")
-    assert (response.is_redirect, response.headers["location"]) == (True, "/docs")
+    assert (response.status_code, response.headers["content-type"].partition(";")[0]) == (200, "text/html")

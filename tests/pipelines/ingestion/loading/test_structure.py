@@ -33,7 +33,12 @@ def check(document: Document) -> None:
     assert begins == sorted(set(begins))
     for heading in document.headings:
         assert heading.start == 0 or document.text[heading.start - 1] == "\n"
-        assert " ".join(document.text[heading.start : heading.start + 2_000].split()).replace("*", "").lstrip("#+ ").startswith(heading.text)
+        assert (
+            " ".join(document.text[heading.start : heading.start + 2_000].split())
+            .replace("*", "")
+            .lstrip("#+ ")
+            .startswith(heading.text.replace("*", ""))
+        )
     bounds = [bound for block in document.blocks for bound in (block.start, block.end)]
     assert bounds == sorted(bounds)
     assert all(0 <= block.start < block.end <= len(document.text) for block in document.blocks)
