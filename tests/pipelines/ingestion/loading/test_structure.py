@@ -27,18 +27,18 @@ PARTS = st.lists(
 )
 
 
+def _bare(text: str) -> str:
+    """The words of `text`, without the marks of headings and lists before them."""
+    return " ".join(text.replace("*", "").split()).lstrip("#+ ")
+
+
 def check(document: Document) -> None:
     """What holds for every document."""
     begins = [heading.start for heading in document.headings]
     assert begins == sorted(set(begins))
     for heading in document.headings:
         assert heading.start == 0 or document.text[heading.start - 1] == "\n"
-        assert (
-            " ".join(document.text[heading.start : heading.start + 2_000].split())
-            .replace("*", "")
-            .lstrip("#+ ")
-            .startswith(heading.text.replace("*", ""))
-        )
+        assert _bare(document.text[heading.start : heading.start + 2_000]).startswith(_bare(heading.text))
     bounds = [bound for block in document.blocks for bound in (block.start, block.end)]
     assert bounds == sorted(bounds)
     assert all(0 <= block.start < block.end <= len(document.text) for block in document.blocks)
