@@ -147,7 +147,7 @@ def _leave_stream(server: Server) -> None:
 
 def _leave_unary(server: Server) -> None:
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{server.url}/v1/answer", json=_asking(PASSAGES).model_dump(mode="json"), timeout=1.0)
+        httpx.post(f"{server.url}/v1/answer", json=_asking(PASSAGES).model_dump(mode="json"), timeout=0.5)
 
 
 def _leave_openai(server: Server) -> None:
