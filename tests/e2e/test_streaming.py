@@ -18,7 +18,7 @@ from tests.tiny_models import save_tiny_t5
 PASSAGES = 12
 BATCH = 2
 # A batch of the tiny model takes seconds with so many tokens.
-NEW_TOKENS = 400
+NEW_TOKENS = 1_000
 WITHIN_S = 60.0
 # Each holds all words that the tiny model knows, so that whatever it writes shares words with its passage.
 YEARS = " ".join(str(1900 + n) for n in range(PASSAGES))
