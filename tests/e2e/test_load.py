@@ -29,12 +29,12 @@ def test_320_questions_of_40_clients_all_succeed_and_share_batches(server: Serve
         statuses = list(pool.map(ask, range(REQUESTS)))
     assert statuses == [200] * REQUESTS
     after = _batches(server)
-    for operation in (("generator", "summarize"), ("embedder", "embed")):
+    # More than one question has: its passages here, itself there. (Other tests may have left the sentences in the cache.)
+    for operation, shared in ((("generator", "summarize"), 2 * PASSAGES), (("embedder", "embed"), 1.5)):
         items = after[operation]["sum"] - before.get(operation, NONE)["sum"]
         batches = after[operation]["count"] - before.get(operation, NONE)["count"]
         assert items >= REQUESTS
-        # More passages a batch than one question has: questions share it. (The Embedder's items are the sentences of these.)
-        assert items / batches > 2 * PASSAGES
+        assert items / batches > shared
 
 
 def _batches(server: Server) -> dict[tuple[str, str], dict[str, float]]:
