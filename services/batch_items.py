@@ -10,6 +10,7 @@ from bentoml._internal.marshal.dispatcher import CorkDispatcher
 
 from core.schemas import BatchStats
 from core.telemetry import BATCH_WAIT_SECONDS
+from services import bentoml_runtime  # noqa: F401 - guards the version
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -18,10 +18,10 @@ class Answering:
         self._answer = answer
         self._records = records
 
-    async def answer(self, request: AnswerRequest) -> Answer:
-        """The answer."""
+    async def answer(self, request: AnswerRequest, replay_of: str | None = None) -> Answer:
+        """The answer; `replay_of` is the id of the record that it repeats, where it does."""
         answer = await self._answer(request)
-        self._records.keep(request, answer)
+        self._records.keep(request, answer, replay_of)
         return answer
 
     async def events(self, request: AnswerRequest) -> AsyncGenerator[AnswerEvent, None]:

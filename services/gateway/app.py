@@ -9,7 +9,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from core.settings import Settings
-from pipelines.answering.answer import AnswerQuestion
 from pipelines.ingestion.ingest import IngestDocuments
 from services.gateway.answering import Answering
 from services.gateway.collections import CollectionsApi
@@ -34,7 +33,7 @@ def gateway_app(
     generator: GeneratorPart,
     ingest: IngestDocuments,
     jobs: Jobs,
-    answer: AnswerQuestion,
+    answering: Answering,
     records: Recorder,
     settings: Settings,
 ) -> Starlette:
@@ -48,9 +47,9 @@ def gateway_app(
     routes = [
         *DocumentsApi(retriever, ingest, jobs, settings.jobs).routes(),
         *JobsApi(jobs).routes(),
-        *AnswersApi(records, answer).routes(),
+        *AnswersApi(records, answering).routes(),
         *CollectionsApi(retriever).routes(),
-        *ChatApi(Answering(answer, records), TokenCounter(retriever)).routes(),
+        *ChatApi(answering, TokenCounter(retriever)).routes(),
         *EmbeddingsApi(retriever).routes(),
         *ModelsApi().routes(),
         *MaintenanceApi(retriever, generator, settings.runtime.probe_timeout_s).routes(),

@@ -42,7 +42,7 @@ _limits = _settings.answering.model_copy(update={"answer_timeout_s": _longest_s}
 _answer = AnswerQuestion(_retriever, _generator, _limits, read_calibration(in_configs(_limits.calibration)))
 _records = Recorder(_settings.records)
 _answering = Answering(_answer, _records)
-_app = gateway_app(_retriever, _generator, _ingest, _jobs, _answer, _records, _settings)
+_app = gateway_app(_retriever, _generator, _ingest, _jobs, _answering, _records, _settings)
 
 
 @bentoml.asgi_app(_app, path="/", name="documents")

@@ -13,6 +13,9 @@ class Backend(Protocol):
     was wrong with one does not reach the others.
     """
 
+    batches_itself: bool
+    """Whether items given one by one, at the same time, share batches all the same: then each may come and go alone."""
+
     @property
     def info(self) -> GeneratorInfo:
         """What this backend is."""

@@ -17,13 +17,16 @@ _PROMPTS = {"seq2seq": "plain.1", "ctranslate2": "plain.1", "causal": "chat.1", 
 EmbedTexts = Callable[[Sequence[EmbedItem]], Awaitable[Sequence[EmbedResult]]]
 
 
-def load_backend(config: GeneratorSettings, models: ModelsSettings, embed: EmbedTexts) -> Backend:
-    """The backend, ready to work; `embed` is for the extractive one. Raises ModelUnavailable or InvalidSettings."""
+IsReady = Callable[[float], Awaitable[bool]]
+
+
+def load_backend(config: GeneratorSettings, models: ModelsSettings, embed: EmbedTexts, embedder_is_ready: IsReady) -> Backend:
+    """The backend, ready to work; the Embedder is for the extractive one. Raises ModelUnavailable or InvalidSettings."""
     if config.backend == "extractive":
         from services.generator.backends.extractive import ExtractiveBackend
         from services.generator.sentence_vectors import SentenceVectors
 
-        return ExtractiveBackend(SentenceVectors(embed, config.vector_cache_bytes), config.mmr_lambda)
+        return ExtractiveBackend(SentenceVectors(embed, config.vector_cache_bytes), config.mmr_lambda, embedder_is_ready)
     from services.generator.backends.writing import WritingBackend
     from services.generator.prompting import load_prompts
 

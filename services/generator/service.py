@@ -36,8 +36,8 @@ class Generator:
     def __init__(self) -> None:
         configure_logging(_settings.logging, "generator")
         cap_batch_wait(_settings.runtime.batch_wait_cap_ms / 1000)
-        self._backend = load_backend(_config, _settings.models, self._embed)
-        if _config.backend != "extractive":
+        self._backend = load_backend(_config, _settings.models, self._embed, lambda timeout_s: is_ready(self.embedder, timeout_s))
+        if self._backend.batches_itself:
             # What comes while a batch is written joins it, or goes out to another server.
             allow_concurrent_batches(_config.max_running)
         log.info("backend ready", extra=self._backend.info.model_dump(exclude={"settings"}))
@@ -87,7 +87,7 @@ class Generator:
 
     async def _measured(self, operation: str, work: Work, items: list[GenerationItem]) -> list[GenerationResult]:
         started = time.perf_counter()
-        results = await (run_isolated(work, items) if _config.backend == "extractive" else self._each(work, items))
+        results = await (self._each(work, items) if self._backend.batches_itself else run_isolated(work, items))
         elapsed = time.perf_counter() - started
         BATCH_SECONDS.labels(service="generator", operation=operation).observe(elapsed)
         BATCH_ITEMS.labels(service="generator", operation=operation).observe(len(items))
@@ -96,8 +96,7 @@ class Generator:
 
     async def __is_ready__(self) -> bool:
         """Ready as soon as what the backend needs is."""
-        timeout_s = _settings.runtime.probe_timeout_s
-        return await (is_ready(self.embedder, timeout_s) if _config.backend == "extractive" else self._backend.is_ready(timeout_s))
+        return await self._backend.is_ready(_settings.runtime.probe_timeout_s)
 
 
 behind_border(Generator, _settings.gateway.max_body_bytes, stops_paths=("/",))

@@ -5,8 +5,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.schemas import Replay
-from pipelines.answering.answer import AnswerQuestion
 from pipelines.answering.comparing import are_identical, differences
+from services.gateway.answering import Answering
 from services.gateway.records.recorder import Recorder
 from services.gateway.routing import json_response, route
 
@@ -16,9 +16,9 @@ ANSWERS_PATH = "/v1/answers"
 class AnswersApi:
     """Handlers over the records and the journey that answers."""
 
-    def __init__(self, records: Recorder, answer: AnswerQuestion) -> None:
+    def __init__(self, records: Recorder, answering: Answering) -> None:
         self._records = records
-        self._answer = answer
+        self._answering = answering
 
     def routes(self) -> list[Route]:
         """What the gateway serves."""
@@ -32,7 +32,6 @@ class AnswersApi:
     async def replay(self, request: Request) -> Response:
         """Answer a recorded request again, and tell what is different. The new answer is recorded as well."""
         record = await self._records.find(request.path_params["answer_id"])
-        answer = await self._answer(record.request)
-        self._records.keep(record.request, answer, replay_of=record.id)
+        answer = await self._answering.answer(record.request, replay_of=record.id)
         found = differences(record.answer, answer)
         return json_response(Replay(record=record, answer=answer, identical=are_identical(found), differences=found))

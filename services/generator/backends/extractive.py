@@ -1,6 +1,6 @@
 """The extractive backend: quotes the sentences that answer best. Needs an encoder, no generative model, and can't invent."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +42,11 @@ class _Candidates:
 class ExtractiveBackend:
     """See the module. All sentences of a batch are embedded in one call, each question once."""
 
-    def __init__(self, vectors: SentenceVectors, mmr_lambda: float) -> None:
+    batches_itself = False
+
+    def __init__(self, vectors: SentenceVectors, mmr_lambda: float, embedder_is_ready: Callable[[float], Awaitable[bool]]) -> None:
         self._vectors = vectors
+        self._embedder_is_ready = embedder_is_ready
         self._mmr_lambda = mmr_lambda
 
     @property
@@ -52,8 +55,8 @@ class ExtractiveBackend:
         return GeneratorInfo(backend="extractive", model="", device="", encoder=self._vectors.encoder)
 
     async def is_ready(self, timeout_s: float) -> bool:
-        """The service knows whether the encoder is there."""
-        return True
+        """Whether the encoder is there."""
+        return await self._embedder_is_ready(timeout_s)
 
     async def summarize(self, items: Sequence[GenerationItem]) -> list[GenerationResult]:
         """The sentences of each passage that answer best, least repeating (MMR over sentence vectors), in reading order."""

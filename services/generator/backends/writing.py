@@ -31,6 +31,8 @@ _SAME_WORDS = 0.9
 class WritingBackend:
     """See the module. `info.settings` names the version of the prompts. A sentence's score is the share of the question's words that it holds."""
 
+    batches_itself = True
+
     def __init__(self, engine: TextEngine, prompts: PromptSet, *, max_new_tokens: int) -> None:
         self._engine = engine
         self._prompts = prompts

@@ -11,20 +11,18 @@ from typing import Any
 import ctranslate2
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from core.errors import EkibenError, GenerationFailed, InvalidSettings, ModelUnavailable, NotReady
+from core.errors import EkibenError, GenerationFailed, ModelUnavailable, NotReady
 from services.generator.engines.converting import converted
-from services.generator.engines.engine import Observer, Prompt, Read
-from services.generator.engines.loading import info, smallest, stop_tokens
-from services.generator.engines.plain_text import PlainTokenizer
+from services.generator.engines.encoder_decoder import EncoderDecoderEngine, require_positions
+from services.generator.engines.engine import Observer, Read
+from services.generator.engines.loading import info, stop_tokens
 from services.generator.engines.requests import Request
-from services.generator.engines.running import ScheduledEngine
-from services.generator.engines.seq2seq import in_one, prompt_limit, summarization_prefix
 from services.packing import pack_by_tokens
 
 log = logging.getLogger("ekiben.generator")
 
 
-class Ctranslate2Engine(ScheduledEngine):
+class Ctranslate2Engine(EncoderDecoderEngine):
     """See the module. `cache` is where the converted model is kept; `threads` 0 leaves their number to CTranslate2.
 
     A batch runs to the end of its longest text: what comes meanwhile waits, and is the next batch. Closing a stream still stops its row at once.
@@ -44,26 +42,13 @@ class Ctranslate2Engine(ScheduledEngine):
         threads: int = 0,
     ) -> None:
         config, tokenizer = AutoConfig.from_pretrained(str(folder)), AutoTokenizer.from_pretrained(str(folder))
-        positions = smallest([getattr(config, "max_position_embeddings", None), getattr(config, "max_decoder_position_embeddings", None)])
-        if max_new_tokens > positions:
-            raise InvalidSettings(f"generator.max_new_tokens is {max_new_tokens}, but {name} has {positions} positions for what it writes")
-        self._max_prompt_tokens = prompt_limit(config, tokenizer)
-        self._plain = PlainTokenizer(tokenizer)
-        self.summarization_prefix = summarization_prefix(config)
+        require_positions(config, name, max_new_tokens)
         own = GenerationConfig.from_pretrained(str(folder))
         options = _options(own, folder, tokenizer)
         translator = _translator(converted(folder, cache, quantization), threads)
         batches = Batches(translator, tokenizer, stop_tokens(own, tokenizer), options, max_batch_tokens, max_running, observer)
         about = info("ctranslate2", folder, name=name, device="cpu", dtype=quantization)
-        super().__init__(batches, tokenizer, info=about, max_new_tokens=max_new_tokens, observer=observer)
-
-    @property
-    def max_prompt_tokens(self) -> int:
-        """The smallest limit that the model or its tokenizer names."""
-        return self._max_prompt_tokens
-
-    def _encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        return self._plain.encode([in_one(prompt) for prompt in prompts], framed=True)
+        super().__init__(batches, config, tokenizer, info=about, max_new_tokens=max_new_tokens, observer=observer)
 
 
 def _translator(folder: Path, threads: int) -> Any:

@@ -8,20 +8,19 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from core.errors import InvalidSettings, ModelUnavailable
+from core.errors import ModelUnavailable
 from services.generator.engines import caches
-from services.generator.engines.engine import Observer, Prompt, Read
-from services.generator.engines.loading import info, load, smallest, stop_tokens
+from services.generator.engines.encoder_decoder import EncoderDecoderEngine, require_positions
+from services.generator.engines.engine import Observer, Read
+from services.generator.engines.loading import info, load, stop_tokens
 from services.generator.engines.memory import release
-from services.generator.engines.plain_text import PlainTokenizer
 from services.generator.engines.requests import Cohort, Request
 from services.generator.engines.rules import Rules
-from services.generator.engines.running import ScheduledEngine
 from services.generator.engines.scheduler import Scheduler
 
 
-class Seq2SeqEngine(ScheduledEngine):
-    """See the module. The encoder reads `system` and `user` one after the other; there are no roles."""
+class Seq2SeqEngine(EncoderDecoderEngine):
+    """See the module."""
 
     def __init__(
         self,
@@ -37,45 +36,13 @@ class Seq2SeqEngine(ScheduledEngine):
         observer: Observer,
     ) -> None:
         model, tokenizer = load(AutoModelForSeq2SeqLM, folder, device=device, dtype=dtype)
-        config = model.config
-        # The decoder's positions are as many as the encoder's; T5's are relative, and have no end.
-        positions = smallest([getattr(config, "max_position_embeddings", None), getattr(config, "max_decoder_position_embeddings", None)])
-        if max_new_tokens > positions:
-            raise InvalidSettings(f"generator.max_new_tokens is {max_new_tokens}, but {name} has {positions} positions for what it writes")
-        self._max_prompt_tokens = prompt_limit(config, tokenizer)
-        self._plain = PlainTokenizer(tokenizer)
-        self.summarization_prefix = summarization_prefix(config)
+        require_positions(model.config, name, max_new_tokens)
         decoder = Seq2SeqDecoder(model, stop_tokens(model.generation_config, tokenizer), device)
         scheduler = Scheduler(
             decoder, max_running=max_running, kv_tokens=kv_tokens, max_batch_tokens=max_batch_tokens, observer=observer, name="seq2seq"
         )
         about = info("seq2seq", folder, name=name, device=device, dtype=str(dtype))
-        super().__init__(scheduler, tokenizer, info=about, max_new_tokens=max_new_tokens, observer=observer)
-
-    @property
-    def max_prompt_tokens(self) -> int:
-        """The smallest limit that the model or its tokenizer names."""
-        return self._max_prompt_tokens
-
-    def _encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        return self._plain.encode([in_one(prompt) for prompt in prompts], framed=True)
-
-
-def in_one(prompt: Prompt) -> str:
-    """Task and text, one after the other."""
-    return f"{prompt.system}\n\n{prompt.user}" if prompt.system else prompt.user
-
-
-def prompt_limit(config: Any, tokenizer: Any) -> int:
-    """Tokens that the encoder was made for."""
-    named = [getattr(config, key, None) for key in ("max_position_embeddings", "max_encoder_position_embeddings", "n_positions")]
-    return smallest([*named, tokenizer.model_max_length])
-
-
-def summarization_prefix(config: Any) -> str:
-    """What a model trained on several tasks (T5: "summarize: ") was given before a text to summarize; "" for the others."""
-    tasks = getattr(config, "task_specific_params", None) or {}
-    return str(tasks.get("summarization", {}).get("prefix") or "")
+        super().__init__(scheduler, model.config, tokenizer, info=about, max_new_tokens=max_new_tokens, observer=observer)
 
 
 class Seq2SeqDecoder:

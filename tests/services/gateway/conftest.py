@@ -11,6 +11,7 @@ from pipelines.answering.answer import AnswerQuestion
 from pipelines.answering.calibration import read_calibration
 from pipelines.ingestion.ingest import IngestDocuments
 from pipelines.ingestion.isolating import IsolatedLoader
+from services.gateway.answering import Answering
 from services.gateway.app import gateway_app
 from services.gateway.jobs.runner import Jobs
 from services.gateway.records.recorder import Recorder
@@ -41,6 +42,6 @@ async def api(retriever: FakeRetriever, generator: FakeGenerator, job_settings: 
     jobs = Jobs(job_settings, SETTINGS.ingestion, ingest, IsolatedLoader(SETTINGS.ingestion), first_pause_s=0.01)
     records = Recorder(SETTINGS.records.model_copy(update={"data_dir": job_settings.data_dir.parent / "records"}))
     answer = AnswerQuestion(retriever, generator, SETTINGS.answering, read_calibration(in_configs(SETTINGS.answering.calibration)))
-    app = gateway_app(retriever, generator, ingest, jobs, answer, records, SETTINGS.model_copy(update={"jobs": job_settings}))
+    app = gateway_app(retriever, generator, ingest, jobs, Answering(answer, records), records, SETTINGS.model_copy(update={"jobs": job_settings}))
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         yield client

@@ -9,7 +9,7 @@ from services.generator.backends.writing import WritingBackend
 from services.generator.prompting import load_prompts
 from services.generator.sentence_vectors import SentenceVectors
 from tests.services.generator.engines.loading import Bench
-from tests.services.generator.samples import JAPANESE, OTHER_TEXT, TEXT, embed_words
+from tests.services.generator.samples import JAPANESE, OTHER_TEXT, TEXT, embed_words, ready
 from tests.services.generator.scripted import ScriptedEngine
 from tests.tiny_models import save_tiny_bart, save_tiny_qwen, save_tiny_t5
 
@@ -67,7 +67,7 @@ def qwen(roomy_qwen: Path) -> Iterator[WritingBackend]:
 
 @pytest.fixture
 def extractive() -> ExtractiveBackend:
-    return ExtractiveBackend(SentenceVectors(embed_words, 0), mmr_lambda=0.7)
+    return ExtractiveBackend(SentenceVectors(embed_words, 0), 0.7, ready)
 
 
 @pytest.fixture

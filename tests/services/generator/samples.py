@@ -38,6 +38,11 @@ def _span(number: int, text: str, start: int) -> Span:
     return Span(document_id=f"doc-{number}", chunk_id=f"doc-{number}#0", collection="default", start=start, end=start + len(text), quote=text)
 
 
+async def ready(timeout_s: float) -> bool:
+    """An Embedder that always is."""
+    return timeout_s > 0
+
+
 async def embed_words(items: Sequence[EmbedItem], fingerprint: str = "words") -> list[EmbedResult]:
     """Unit vectors of DIM numbers that are close where words are shared: a word's direction is drawn from its characters."""
     rows = [sum((_direction(word) for word in content_words(item.text)), np.full(DIM, 1e-3)) for item in items]

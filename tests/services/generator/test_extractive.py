@@ -6,7 +6,7 @@ from core.errors import DependencyUnavailable
 from core.schemas import EmbedItem, EmbedResult, GenerationItem
 from services.generator.backends.extractive import ExtractiveBackend
 from services.generator.sentence_vectors import SentenceVectors
-from tests.services.generator.samples import OTHER_TEXT, TEXT, embed_words, facts, item
+from tests.services.generator.samples import OTHER_TEXT, TEXT, embed_words, facts, item, ready
 
 
 async def _summary(extractive: ExtractiveBackend, one: GenerationItem) -> list[str]:
@@ -83,7 +83,9 @@ async def test_one_call_embeds_a_whole_batch_and_each_question_once() -> None:
         calls.append(list(texts))
         return await embed_words(texts)
 
-    await ExtractiveBackend(SentenceVectors(recording, 0), 0.7).summarize([item(TEXT), item(OTHER_TEXT), item(OTHER_TEXT, question="What is sold?")])
+    await ExtractiveBackend(SentenceVectors(recording, 0), 0.7, ready).summarize(
+        [item(TEXT), item(OTHER_TEXT), item(OTHER_TEXT, question="What is sold?")]
+    )
     (texts,) = calls
     assert [text.text for text in texts if text.kind == "query"] == ["When was the tunnel opened?", "What is sold?"]
     assert sum(text.kind == "document" for text in texts) == 4 + 2 + 2
@@ -94,4 +96,4 @@ async def test_an_encoder_that_is_down_is_the_callers_to_hear_of() -> None:
         raise DependencyUnavailable("the Embedder can't be reached")
 
     with pytest.raises(DependencyUnavailable):
-        await ExtractiveBackend(SentenceVectors(down, 0), 0.7).summarize([item(TEXT)])
+        await ExtractiveBackend(SentenceVectors(down, 0), 0.7, ready).summarize([item(TEXT)])

@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from core.errors import CollectionNotFound
 from core.schemas import AnswerRecord, AnswerRequest, Replay, SearchRequest, SearchResponse
 from pipelines.answering.answer import AnswerQuestion
+from services.gateway.answering import Answering
 from services.gateway.records.api import AnswersApi
 from services.gateway.records.recorder import Recorder
 from tests.pipelines.answering.fakes import CALIBRATION, LIMITS, FakeGenerator, FakeRetriever, passage
@@ -46,7 +47,7 @@ async def recorder(tmp_path: Path) -> AsyncIterator[Recorder]:
 
 @pytest.fixture
 async def api(recorder: Recorder, answering: AnswerQuestion) -> AsyncIterator[httpx.AsyncClient]:
-    app = Starlette(routes=AnswersApi(recorder, answering).routes())
+    app = Starlette(routes=AnswersApi(recorder, Answering(answering, recorder)).routes())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         yield client
 
