@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from clients import store_commands
-from clients.commands import answers, collections, documents, evaluation, ingestion, jobs, maintenance, questions, server
+from clients.commands import answers, collections, documents, evaluation, ingestion, jobs, maintenance, models, questions, server
 from clients.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Question answering over your own documents."
 )
-for noun in (server, ingestion, questions, evaluation, answers, documents, collections, jobs, maintenance, store_commands):
+for noun in (server, ingestion, questions, evaluation, answers, documents, collections, jobs, models, maintenance, store_commands):
     noun.register(app)
 
 

@@ -13,6 +13,8 @@ from core.errors import ModelUnavailable
 
 _CHECKSUM_MARK = "@sha256:"
 _WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+# What a repository holds of the same model for other libraries.
+_FOREIGN_FILES = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.onnx_data", "*.tflite", "*.gguf", "*.mlmodel", "onnx/*", "openvino/*", "coreml/*"]
 _READ_BYTES = 1 << 20
 
 
@@ -74,7 +76,7 @@ def _in_store(tag: str) -> Path:
     except ValueError as error:
         raise ModelUnavailable(f"{tag!r} is no tag of the BentoML model store: {error}") from error
     except BentoMLException as error:
-        raise ModelUnavailable(f"the BentoML model store has no {tag!r}; `bentoml models list` shows what it has") from error
+        raise ModelUnavailable(f"the BentoML model store has no {tag!r}; `ekiben models list` shows what it has") from error
 
 
 def _on_hub(name: str, token: str | None) -> Path:
@@ -83,6 +85,6 @@ def _on_hub(name: str, token: str | None) -> Path:
 
     repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repository, revision=revision or None, token=token))
+        return Path(snapshot_download(repository, revision=revision or None, token=token, ignore_patterns=_FOREIGN_FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelUnavailable(f"can't get {repository!r} from the Hugging Face hub, and it is not in the local cache: {error}") from error

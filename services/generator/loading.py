@@ -10,13 +10,7 @@ from core.settings import GeneratorSettings, ModelsSettings
 from services.generator.backend import Backend
 from services.generator.engines.engine import TextEngine
 
-# Models that follow instructions get the prompts that ask for citation markers.
-_PROMPTS = {"seq2seq": "plain.1", "ctranslate2": "plain.1", "causal": "chat.1", "openai": "chat.1"}
-
-
 EmbedTexts = Callable[[Sequence[EmbedItem]], Awaitable[Sequence[EmbedResult]]]
-
-
 IsReady = Callable[[float], Awaitable[bool]]
 
 
@@ -30,8 +24,9 @@ def load_backend(config: GeneratorSettings, models: ModelsSettings, embed: Embed
     from services.generator.backends.writing import WritingBackend
     from services.generator.prompting import load_prompts
 
-    prompts = load_prompts(config.prompts or _PROMPTS[config.backend])
-    return WritingBackend(_engine(config, models), prompts, max_new_tokens=config.max_new_tokens)
+    engine = _engine(config, models)
+    prompts = load_prompts(config.prompts or engine.default_prompts, engine.prefix)
+    return WritingBackend(engine, prompts, max_new_tokens=config.max_new_tokens)
 
 
 def _engine(config: GeneratorSettings, models: ModelsSettings) -> TextEngine:

@@ -2,7 +2,8 @@
 
 A file `prompts/NAME.VERSION.md` has four parts under the headings `# summarize, system`, `# summarize, user`, `# compose, system` and
 `# compose, user`; what stands before the first is for readers. Places in braces are filled: `{question}`, `{title}`, `{passage}`; `{source}`, whose
-line is repeated for each source, with `{number}` from 1; `{sentences}`, how many may be written; `{nothing}`, the word for "says nothing".
+line is repeated for each source, with `{number}` from 1; `{sentences}`, how many may be written; `{nothing}`, the word for "says nothing";
+`{prefix}`, what the model was given before a text to summarize when it was trained. A part with a prefix is for models that read no question.
 
 The structure of a prompt does not depend on the texts in it: these stand in the user part alone, at the end of a line that something of the prompt
 begins, and `as_data` lets them begin no line themselves.
@@ -25,7 +26,7 @@ NOTHING = "NONE"
 
 _HEADING = re.compile(r"^# (summarize|compose), (system|user)$", re.MULTILINE)
 _PLACE = re.compile(r"\{(\w+)\}")
-_COUNTS = {"sentences", "nothing"}
+_OURS = {"sentences", "nothing", "prefix"}
 _TEXTS = {"summarize": {"question", "title", "passage"}, "compose": {"question", "source"}}
 _NEEDED = {"summarize": {"question", "passage"}, "compose": {"question", "source"}}
 
@@ -36,6 +37,7 @@ class PromptSet:
 
     version: str
     parts: Mapping[tuple[str, str], str]
+    prefix: str = ""
 
     def summarize(self, item: GenerationItem, max_new_tokens: int) -> Prompt:
         """Asks what the passage of `item` says about its question."""
@@ -48,14 +50,16 @@ class PromptSet:
         return self._prompt("compose", {"question": question}, sources, max_sentences, max_new_tokens)
 
     def _prompt(self, task: str, texts: Mapping[str, str], sources: Sequence[Source], sentences: int, max_new_tokens: int) -> Prompt:
-        values = {"sentences": str(sentences), "nothing": NOTHING}
+        values = {"sentences": str(sentences), "nothing": NOTHING, "prefix": self.prefix}
         system = _fill(self.parts[task, "system"], values)
         user = _fill(self.parts[task, "user"], {**values, **{name: as_data(text) for name, text in texts.items()}}, sources)
         return Prompt(system, user, max_new_tokens)
 
 
-def load_prompts(source: str) -> PromptSet:
-    """The prompts named `source` (`chat.1`), or those of the file at this path. Raises InvalidSettings that says what is wrong with them."""
+def load_prompts(source: str, prefix: str = "") -> PromptSet:
+    """The prompts named `source` (`chat.1`), or of the file at this path, for a model that knows `prefix`. Raises InvalidSettings that says what is
+    wrong with them.
+    """
     path = Path(source) if source.endswith(".md") else FOLDER / f"{source}.md"
     try:
         content = path.read_bytes()
@@ -64,7 +68,7 @@ def load_prompts(source: str) -> PromptSet:
         shipped = ", ".join(sorted(file.stem for file in FOLDER.glob("*.md")))
         message = f"generator.prompts is {source!r}, whose file can't be used ({error}): name one of {shipped}, or a path that ends in .md"
         raise InvalidSettings(message) from error
-    return PromptSet(f"{path.stem}@{hashlib.sha256(content).hexdigest()[:12]}", parts)
+    return PromptSet(f"{path.stem}@{hashlib.sha256(content).hexdigest()[:12]}", parts, prefix)
 
 
 def _fill(template: str, values: Mapping[str, str], sources: Sequence[Source] = ()) -> str:
@@ -98,9 +102,9 @@ def _parts(text: str) -> dict[tuple[str, str], str]:
 
 def _check_places(part: str, texts: set[str], needed: set[str]) -> None:
     names = _PLACE.findall(part)
-    if unknown := set(names) - texts - _COUNTS - ({"number"} if "source" in texts else set()):
+    if unknown := set(names) - texts - _OURS - ({"number"} if "source" in texts else set()):
         raise ValueError(f"nothing fills {{{min(unknown)}}} there")
-    if missing := needed - set(names):
+    if missing := needed - set(names) - ({"question"} if "prefix" in names else set()):
         raise ValueError(f"there is no {{{min(missing)}}}")
     for line in part.split("\n"):
         shown = [name for name in _PLACE.findall(line) if name in texts]

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from core.errors import EkibenError, GenerationFailed, ModelUnavailable, NotReady
 from services.generator.engines.converting import converted
-from services.generator.engines.encoder_decoder import EncoderDecoderEngine, require_positions
+from services.generator.engines.encoder_decoder import EncoderDecoderEngine, require_positions, summarizing
 from services.generator.engines.engine import Observer, Read
 from services.generator.engines.loading import info, stop_tokens
 from services.generator.engines.requests import Request
@@ -43,7 +43,7 @@ class Ctranslate2Engine(EncoderDecoderEngine):
     ) -> None:
         config, tokenizer = AutoConfig.from_pretrained(str(folder)), AutoTokenizer.from_pretrained(str(folder))
         require_positions(config, name, max_new_tokens)
-        own = GenerationConfig.from_pretrained(str(folder))
+        own = summarizing(GenerationConfig.from_pretrained(str(folder)), config)
         options = _options(own, folder, tokenizer)
         translator = _translator(converted(folder, cache, quantization), threads)
         batches = Batches(translator, tokenizer, stop_tokens(own, tokenizer), options, max_batch_tokens, max_running, observer)

@@ -48,6 +48,10 @@ class TextEngine(Protocol):
     """Writes greedily, so that a prompt's text depends neither on its batch nor on chance."""
 
     info: GeneratorInfo
+    default_prompts: str
+    """The prompts that go with this kind of model, by name."""
+    prefix: str
+    """What the model was given before a text to summarize when it was trained; "" for most."""
 
     def count_tokens(self, prompt: Prompt) -> int:
         """Tokens of the prompt as the model reads it, its template included."""

@@ -52,6 +52,9 @@ class RemoteEngine:
     sources are grouped to fit: prompts are never refused by the estimate alone. The package repeats what failed up to `max_retries` times.
     """
 
+    default_prompts = "chat.1"
+    prefix = ""
+
     def __init__(
         self,
         base_url: str,

@@ -18,6 +18,9 @@ from services.generator.engines.requests import Request, Runner
 class ScheduledEngine(ABC):
     """A TextEngine whose prompts share the runner's batches. `max_new_tokens` is the most that a prompt may ask for."""
 
+    default_prompts = "chat.1"
+    prefix = ""
+
     def __init__(self, runner: Runner, tokenizer: Any, *, info: GeneratorInfo, max_new_tokens: int, observer: Observer) -> None:
         self.info = info
         self._runner = runner

@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from core.errors import ModelUnavailable
 from services.generator.engines import caches
-from services.generator.engines.encoder_decoder import EncoderDecoderEngine, require_positions
+from services.generator.engines.encoder_decoder import EncoderDecoderEngine, require_positions, summarizing
 from services.generator.engines.engine import Observer, Read
 from services.generator.engines.loading import info, load, stop_tokens
 from services.generator.engines.memory import release
@@ -37,6 +37,7 @@ class Seq2SeqEngine(EncoderDecoderEngine):
     ) -> None:
         model, tokenizer = load(AutoModelForSeq2SeqLM, folder, device=device, dtype=dtype)
         require_positions(model.config, name, max_new_tokens)
+        model.generation_config = summarizing(model.generation_config, model.config)
         decoder = Seq2SeqDecoder(model, stop_tokens(model.generation_config, tokenizer), device)
         scheduler = Scheduler(
             decoder, max_running=max_running, kv_tokens=kv_tokens, max_batch_tokens=max_batch_tokens, observer=observer, name="seq2seq"

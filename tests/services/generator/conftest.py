@@ -51,7 +51,7 @@ def t5(tiny_t5: Path) -> Iterator[WritingBackend]:
 
 @pytest.fixture
 def bart(tiny_bart: Path) -> Iterator[WritingBackend]:
-    yield from _writing("bart", tiny_bart, "plain.1")
+    yield from _writing("bart", tiny_bart, "summarizer.1")
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,9 @@ def quote_sources(prompt: Prompt) -> str:
 class ScriptedEngine:
     """Counts words as tokens; streams `piece` characters at a time. `calls` has the prompts of each call, `steps` how many pieces were asked for."""
 
+    default_prompts = "chat.1"
+    prefix = ""
+
     def __init__(self, script: Script = quote_sources, *, max_prompt_tokens: int = 280, piece: int = 3) -> None:
         self.info = GeneratorInfo(backend="scripted", model="rules", device="cpu")
         self.calls: list[list[Prompt]] = []

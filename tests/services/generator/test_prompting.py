@@ -13,7 +13,7 @@ from services.generator.prompting import FOLDER, NOTHING, PromptSet, load_prompt
 from tests.services.generator.hostile import hostile_texts
 from tests.services.generator.samples import facts, item
 
-SETS = {name: load_prompts(name) for name in ("chat.1", "plain.1")}
+SETS = {name: load_prompts(name) for name in ("chat.1", "plain.1")} | {"summarizer.1": load_prompts("summarizer.1", "summarize: ")}
 GOOD = """What this is.
 
 # summarize, system
@@ -36,7 +36,7 @@ prompt_sets = pytest.mark.parametrize("prompts", SETS.values(), ids=SETS)
 def skeleton(user: str) -> list[str]:
     """What begins each line at the margin: labels as far as the data behind them, lines without data whole."""
     lines = [line for line in user.split("\n") if not line.startswith("  ")]
-    return [re.sub(r"^(\[\d+\] |- |Question: |Text: ).*", r"\1", line) for line in lines]
+    return [re.sub(r"^(\[\d+\] |- |Question: |Text: |summarize: ).*", r"\1", line) for line in lines]
 
 
 @prompt_sets
@@ -80,6 +80,12 @@ def test_the_plain_prompt_is_short() -> None:
     assert prompts.compose("{", sources, 3, 7).max_new_tokens == 7
 
 
+def test_the_prompt_of_a_summarizer_is_its_prefix_and_the_text() -> None:
+    assert SETS["summarizer.1"].summarize(item("A text."), 7).user == "summarize: A text."
+    assert SETS["summarizer.1"].compose("Why?", facts("a", "b").sources, 3, 7).user == "summarize: \n- a\n- b"
+    assert load_prompts("summarizer.1").summarize(item("A text."), 7).user == "A text."
+
+
 def test_the_chat_prompts_tell_how_many_sentences_and_the_word_for_nothing() -> None:
     for prompt in (SETS["chat.1"].summarize(item("x", max_sentences=5), 9), SETS["chat.1"].compose("q", facts("x").sources, 5, 9)):
         for part in (prompt.system, prompt.user):
@@ -93,7 +99,7 @@ def test_a_version_names_the_file_and_its_content() -> None:
 
 
 def test_published_prompts_are_as_they_were_published() -> None:
-    assert {prompts.version for prompts in SETS.values()} == {"chat.1@ee44fcb31454", "plain.1@b64df75fce25"}
+    assert {prompts.version for prompts in SETS.values()} == {"chat.1@ee44fcb31454", "plain.1@b64df75fce25", "summarizer.1@773212d5341a"}
 
 
 def test_prompts_may_come_from_a_file_of_ones_own(tmp_path: Path) -> None:
@@ -126,7 +132,7 @@ def test_a_file_that_would_ask_wrongly_is_refused(tmp_path: Path, before: str, a
 
 
 def test_unknown_prompts_are_refused_and_the_known_named() -> None:
-    with pytest.raises(InvalidSettings, match=r"name one of chat\.1, plain\.1, or a path"):
+    with pytest.raises(InvalidSettings, match=r"name one of chat\.1, plain\.1, summarizer\.1, or a path"):
         load_prompts("chatty.9")
 
 

@@ -1,5 +1,6 @@
 """A model's generation settings, as far as greedy decoding knows them: the same tokens as plain `generate` with the same settings."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, GenerationConfig
 
+from services.generator.engines.engine import Written
 from tests.services.generator.engines.loading import Bench, texts
 from tests.services.generator.engines.test_conformance import prompt, some_prompts
 
@@ -46,3 +48,17 @@ async def test_settings_change_what_is_written(torch_bench: Bench, tmp_path: Pat
     own.save_pretrained(folder)
     with Bench(torch_bench.kind, folder) as ruled:
         assert texts(await ruled.engine.write([prompt("Trains run.")])) != before
+
+
+@pytest.mark.parametrize("kind", ["t5", "ctranslate2"])
+async def test_a_summarizer_writes_under_the_settings_it_names_for_summarizing(kind: str, tiny_t5: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_t5, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    own = {"prefix": "summarize: ", "num_beams": 4, "min_length": 20, "no_repeat_ngram_size": 1}
+    (folder / "config.json").write_text(json.dumps({**config, "task_specific_params": {"summarization": own}}))
+    with Bench(kind, folder) as bench:
+        (written,) = await bench.engine.write([prompt("Trains run.")])
+        assert isinstance(written, Written)
+        assert written.new_tokens >= 19
+        words = bench.tokenizer.encode(written.text, add_special_tokens=False)
+        assert len(set(words)) == len(words)
