@@ -29,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
     with transformers_serve(folder, folder.parent / "serve", free_port()) as server:
+        server.wait_for("/health")
         yield server
 
 
