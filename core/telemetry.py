@@ -6,7 +6,7 @@ import uuid
 from contextvars import ContextVar
 from typing import Any
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from pythonjsonlogger.json import JsonFormatter
 
 from core.settings import LoggingSettings
@@ -40,6 +40,13 @@ STEP_SECONDS = Histogram(
 WRITTEN_TOKENS = Counter("ekiben_written_tokens", "Tokens that a language model wrote", ["service"])
 MODEL_FIRST_TOKEN_SECONDS = Histogram(
     "ekiben_model_first_token_seconds", "Time from a stream's start to the first token of its language model", ["service"], buckets=SECOND_BUCKETS
+)
+GPU_MEMORY = Gauge(
+    "ekiben_gpu_memory_bytes",
+    "Memory of a GPU that a language model's process has, by state: allocated for tensors, or reserved, allocated included",
+    ["service", "device", "state"],
+    # Of two processes, or one and its successor, the last one speaks: a worker has a device for itself.
+    multiprocess_mode="mostrecent",
 )
 STAGE_SECONDS = Histogram("ekiben_stage_seconds", "Time of one stage of a journey", ["stage"], buckets=SECOND_BUCKETS)
 FIRST_TOKEN_SECONDS = Histogram("ekiben_first_token_seconds", "Time from a streamed question to the first text of its answer", buckets=SECOND_BUCKETS)

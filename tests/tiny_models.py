@@ -84,9 +84,17 @@ def save_tiny_bart(folder: Path, texts: Sequence[str], *, seed: int = 1) -> Path
 
 
 def save_tiny_qwen(
-    folder: Path, texts: Sequence[str], *, chat_template: str | None = CHAT_TEMPLATE, positions: int = QWEN_POSITIONS, seed: int = 4
+    folder: Path,
+    texts: Sequence[str],
+    *,
+    chat_template: str | None = CHAT_TEMPLATE,
+    positions: int = QWEN_POSITIONS,
+    legible: bool = False,
+    seed: int = 4,
 ) -> Path:
-    """A Qwen2 of two layers. Its tokens are bytes and frequent pieces of `texts`, so that what it writes has characters in several tokens."""
+    """A Qwen2 of two layers. Its tokens are bytes and frequent pieces of `texts`, so that what it writes has characters in several tokens; `legible`:
+    only tokens that are whole characters.
+    """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -113,6 +121,9 @@ def save_tiny_qwen(
     torch.manual_seed(seed)
     model = Qwen2ForCausalLM(config)
     model.generation_config.eos_token_id = [fast.eos_token_id, fast.pad_token_id]
+    if legible:
+        pieces = {token: fast.decode([token]) for token in range(len(fast))}
+        model.generation_config.suppress_tokens = [token for token, text in pieces.items() if "\ufffd" in text or not text.isprintable()]
     return _save(model, fast, folder)
 
 

@@ -5,7 +5,7 @@ the document's stored text, `end` exclusive: `document.text[start:end] == quote`
 """
 
 from core.schemas.answers import Answer, AnswerDebug, AnswerRequest, Citation, Conditions, Summary
-from core.schemas.batches import BatchStats
+from core.schemas.batches import BatchStats, TokenUsage, WritingStats
 from core.schemas.collections import Collection, CollectionChange, CollectionDeleted, CollectionList, CollectionRef, CollectionSettings
 from core.schemas.documents import (
     AddRequest,
@@ -192,5 +192,7 @@ __all__ = [
     "SummaryEvent",
     "Token",
     "TokenEvent",
+    "TokenUsage",
     "TopK",
+    "WritingStats",
 ]

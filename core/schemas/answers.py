@@ -3,7 +3,7 @@
 from pydantic import StrictBool
 
 from core.errors import ErrorInfo
-from core.schemas.batches import BatchStats
+from core.schemas.batches import BatchStats, TokenUsage, WritingStats
 from core.schemas.fields import Frozen, Question, Setting
 from core.schemas.generation import GeneratorInfo
 from core.schemas.retrieval import Passage, RetrievalOptions
@@ -51,13 +51,17 @@ class Citation(Frozen):
 
 class AnswerDebug(Frozen):
     """What went into an answer, for `debug: true`: milliseconds of the retrieval's steps, the batches that the question (None where it was not
-    embedded) and its passages were computed in, and the signals that its confidence was computed from.
+    embedded) and its passages were computed in, what a language model did for each passage and for the composition (None where none was asked), and
+    the signals that its confidence was computed from. A streamed composition shares no queue, so it has no batch.
     """
 
     index_version: int
     retrieval_ms: dict[str, float]
     question_batch: BatchStats | None = None
     summary_batches: tuple[BatchStats | None, ...]
+    summary_writing: tuple[WritingStats | None, ...] = ()
+    compose_batch: BatchStats | None = None
+    compose_writing: WritingStats | None = None
     evidence: dict[str, float] | None = None
 
 
@@ -79,7 +83,8 @@ class Answer(Frozen):
     """A cited answer. `confidence` is the calibrated probability that the documents answer the question (`pipelines.answering.calibration`); None
     where nothing was found or embedded.
 
-    `sentences` are those of `answer`, as citations count them; none where it abstains.
+    `sentences` are those of `answer`, as citations count them; none where it abstains. `usage` counts all summaries and the composition; None where
+    no language model was asked.
     """
 
     id: str
@@ -94,5 +99,6 @@ class Answer(Frozen):
     passages: tuple[Passage, ...]
     summaries: tuple[Summary, ...]
     timings_ms: dict[str, float]
+    usage: TokenUsage | None = None
     conditions: Conditions = Conditions()
     debug: AnswerDebug | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from core.errors import ErrorInfo
-from core.schemas.batches import BatchStats
+from core.schemas.batches import BatchStats, WritingStats
 from core.schemas.fields import Frozen, Setting
 
 
@@ -73,12 +73,13 @@ class GeneratorInfo(Frozen):
 class GenerationResult(Frozen):
     """Sentences in reading order, or the error of this item alone. No sentences: the sources say nothing about the question.
 
-    `generator` is what made them.
+    `generator` is what made them; `writing` is None where no language model was asked.
     """
 
     sentences: tuple[Sentence, ...] = ()
     error: ErrorInfo | None = None
     batch: BatchStats | None = None
+    writing: WritingStats | None = None
     generator: GeneratorInfo | None = None
 
     @property

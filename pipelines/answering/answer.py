@@ -114,5 +114,6 @@ class AnswerQuestion:
                     yield text
             stages.done("compose")
             draft.text, draft.sentences, draft.notes = composition.text, composition.sentences, composition.notes
+            draft.composed = composition.result
         if not draft.text:
             yield draft.abstain()

@@ -22,7 +22,8 @@ from pipelines.answering.stages import Deadline
 
 
 class Composition:
-    """One answer. While `write` yields its text, `sentences` and `notes` grow; `text` is what was yielded so far.
+    """One answer. While `write` yields its text, `sentences` and `notes` grow; `text` is what was yielded so far. `result` is the Generator's,
+    once it is there.
 
     A sentence that no source bears out is left out, and with the setting `unverified: remove` one that its citations don't bear out as well. So text
     is yielded a sentence at a time, when the sentence has been checked. The exception is a stream with `unverified: mark`: its text is yielded as the
@@ -39,6 +40,7 @@ class Composition:
         self._failure: str | None = None
         self.sentences: list[Sentence] = []
         self.text = ""
+        self.result = GenerationResult()
 
     @property
     def notes(self) -> list[str]:
@@ -72,7 +74,8 @@ class Composition:
                     yield text
 
     async def _compose(self, item: GenerationItem) -> AsyncGenerator[GenerationEvent, None]:
-        for sentence in _sentences_of(await self._generator.compose(item)):
+        self.result = await self._generator.compose(item)
+        for sentence in _sentences_of(self.result):
             yield GenerationSentence(sentence=sentence)
 
     async def _stream(self, item: GenerationItem) -> AsyncGenerator[GenerationEvent, None]:
@@ -85,7 +88,8 @@ class Composition:
                     silent &= not isinstance(event, GenerationText)
                     yield event
                     continue
-                untold = _sentences_of(event.result)[told:]
+                self.result = event.result
+                untold = _sentences_of(self.result)[told:]
                 if silent:
                     yield GenerationText(text=" ".join(sentence.text for sentence in untold))
                 for sentence in untold:

@@ -18,6 +18,7 @@ from core.schemas import (
     Sentence,
     Setting,
     Summary,
+    TokenUsage,
 )
 from core.telemetry import ANSWERS
 from core.version import VERSION
@@ -32,7 +33,8 @@ NOT_READ = "None of the passages found could be summarized, so nothing is known 
 @dataclass
 class Draft:
     """An answer to `request` from the passages `found`. `results` has a place for each passage, filled as its summary is done; `settings` are those
-    of the journey that shape it. No `text` means that the answer is withheld.
+    of the journey that shape it. `composed` is what the Generator made of them, empty where it was not asked. No `text` means that the answer is
+    withheld.
     """
 
     request: AnswerRequest
@@ -43,6 +45,7 @@ class Draft:
     confidence: float | None = None
     sentences: Sequence[Sentence] = ()
     text: str = ""
+    composed: GenerationResult = field(default_factory=GenerationResult)
     notes: Sequence[str] = ()
     id: str = field(default_factory=lambda: f"ans_{uuid.uuid4().hex}")
 
@@ -90,9 +93,16 @@ class Draft:
             passages=passages,
             summaries=tuple(_summary(passage, result) for passage, result in zip(passages, self.results, strict=True)),
             timings_ms=stages.total(),
+            usage=self._usage(),
             conditions=self._conditions(),
             debug=self._debug() if self.request.debug else None,
         )
+
+    def _usage(self) -> TokenUsage | None:
+        written = [result.writing for result in (*self.results, self.composed) if result.writing]
+        if not written:
+            return None
+        return TokenUsage(prompt_tokens=sum(one.prompt_tokens for one in written), new_tokens=sum(one.new_tokens for one in written))
 
     def _conditions(self) -> Conditions:
         return Conditions(
@@ -109,6 +119,9 @@ class Draft:
             retrieval_ms=self.found.timings_ms,
             question_batch=self.found.embedding,
             summary_batches=tuple(result.batch for result in self.results),
+            summary_writing=tuple(result.writing for result in self.results),
+            compose_batch=self.composed.batch,
+            compose_writing=self.composed.writing,
             evidence=None if self.signals is None else dict(self.signals),
         )
 

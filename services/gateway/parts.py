@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from core.errors import EkibenError, Internal
+from core.errors import EkibenError, Internal, NotReady
 from core.schemas import (
     AddResponse,
     Collection,
@@ -39,7 +39,7 @@ from core.schemas import (
     StoreStatus,
 )
 from core.version import VERSION
-from services.bentoml_runtime import call, stream_events
+from services.bentoml_runtime import call, is_ready, stream_events
 
 # A dependency is there only after the service has started; the parts are built before.
 Dependency = Callable[[], Any]
@@ -144,6 +144,10 @@ class GeneratorPart(_Part):
         """What the running backend is."""
         return await call("the Generator", self._remote.describe, timeout_s)
 
+    async def is_ready(self, timeout_s: float) -> bool:
+        """Whether it is there, and what its backend needs elsewhere as well."""
+        return await is_ready(self._dependency(), timeout_s)
+
 
 def _single(results: Sequence[GenerationResult]) -> GenerationResult:
     if len(results) != 1:
@@ -153,13 +157,16 @@ def _single(results: Sequence[GenerationResult]) -> GenerationResult:
 
 async def status_of(retriever: RetrieverPart, generator: GeneratorPart, timeout_s: float) -> ServiceStatus:
     """The state of all parts, within about `timeout_s`."""
-    store, info = await asyncio.gather(retriever.status(timeout_s), generator.describe(timeout_s), return_exceptions=True)
-    for outcome in (store, info):
+    asked = (retriever.status(timeout_s), generator.describe(timeout_s), generator.is_ready(timeout_s))
+    store, info, writes = await asyncio.gather(*asked, return_exceptions=True)
+    for outcome in (store, info, writes):
         if isinstance(outcome, BaseException) and not isinstance(outcome, EkibenError):
             raise outcome
     problems = [outcome.info() for outcome in (store, info) if isinstance(outcome, EkibenError)]
     if isinstance(store, StoreStatus) and store.problem:
         problems.append(store.problem)
+    if isinstance(info, GeneratorInfo) and not writes:
+        problems.append(NotReady("the Generator is up, but what its backend needs elsewhere does not answer").info())
     return ServiceStatus(
         version=VERSION,
         ready=not problems,

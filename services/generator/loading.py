@@ -61,7 +61,7 @@ def _local(config: GeneratorSettings, model: str, hub_token: str | None) -> Text
     from services.generator.engines.metrics import EngineMetrics
     from services.model_source import resolve
 
-    folder, name, observer = resolve(model, hub_token), model.partition("@sha256:")[0], EngineMetrics()
+    folder, name = resolve(model, hub_token), model.partition("@sha256:")[0]
     if config.backend == "ctranslate2":
         from services.generator.engines.ctranslate2 import Ctranslate2Engine
 
@@ -72,7 +72,7 @@ def _local(config: GeneratorSettings, model: str, hub_token: str | None) -> Text
             max_new_tokens=config.max_new_tokens,
             max_batch_tokens=config.max_batch_tokens,
             max_running=config.max_running,
-            observer=observer,
+            observer=EngineMetrics(),
         )
     from services.generator.engines.causal import CausalEngine
     from services.generator.engines.seq2seq import Seq2SeqEngine
@@ -88,5 +88,5 @@ def _local(config: GeneratorSettings, model: str, hub_token: str | None) -> Text
         max_batch_tokens=config.max_batch_tokens,
         max_running=config.max_running,
         kv_tokens=config.kv_tokens,
-        observer=observer,
+        observer=EngineMetrics(device),
     )

@@ -12,6 +12,7 @@ import pytest
 from clients.http_client import EkibenClient
 from core.errors import DependencyUnavailable
 from core.schemas import Answer, AnswerRequest, DoneEvent, RetrievedEvent, SummaryEvent, TokenEvent
+from tests.e2e.watching import in_work, wait_until, written
 from tests.servers import Server, command, ekiben
 from tests.tiny_models import save_tiny_t5
 
@@ -19,7 +20,6 @@ PASSAGES = 12
 BATCH = 2
 # A batch of the tiny model takes seconds with so many tokens.
 NEW_TOKENS = 1_000
-WITHIN_S = 60.0
 # Each holds all words that the tiny model knows, so that whatever it writes shares words with its passage.
 YEARS = " ".join(str(1900 + n) for n in range(PASSAGES))
 TEXTS = [f"The bridge number {n} was opened in one of the years {YEARS} by the mayor of the town." for n in range(PASSAGES)]
@@ -112,36 +112,12 @@ def _asking(top_k: int) -> AnswerRequest:
     return AnswerRequest(question="When was the bridge opened?", top_k=top_k, mode="lexical")
 
 
-def _written(server: Server) -> tuple[float, float]:
-    """Tokens of the texts that have ended so far, and steps of the model."""
-    metrics = httpx.get(f"{server.url}/metrics").text
-    (tokens,) = re.findall(r'^ekiben_written_tokens_total\{service="generator"\} (\S+)$', metrics, re.MULTILINE)
-    (steps,) = re.findall(r'^ekiben_step_seconds_count\{service="generator"\} (\S+)$', metrics, re.MULTILINE)
-    return float(tokens), float(steps)
-
-
-def _in_work(server: Server, endpoint: str) -> int:
-    """Requests that the Generator is working on."""
-    metrics = httpx.get(f"{server.url}/metrics").text
-    found = re.findall(rf'^bentoml_service_request_in_progress\{{endpoint="{endpoint}".*runner_name="Generator".*\}} (\S+)$', metrics, re.MULTILINE)
-    return int(sum(map(float, found)))
-
-
-def _wait_until(holds: Callable[[], bool], within_s: float = WITHIN_S) -> float:
-    """Seconds until it holds."""
-    started = time.monotonic()
-    while not holds():
-        assert time.monotonic() - started < within_s
-        time.sleep(0.02)
-    return time.monotonic() - started
-
-
 def _leave_stream(server: Server) -> None:
     with EkibenClient(server.url) as client:
         for event in client.stream(_asking(PASSAGES)):
             if isinstance(event, RetrievedEvent):
                 assert len(event.data.passages) == PASSAGES
-                _wait_until(lambda: _in_work(server, "/summarize") > BATCH)
+                wait_until(lambda: in_work(server, "/summarize") > BATCH)
                 return
 
 
@@ -156,23 +132,23 @@ def _leave_openai(server: Server) -> None:
     with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body | options, timeout=30) as response:
         lines = response.iter_lines()  # closes the response when it is collected
         assert next(lines).startswith("data: ")
-        _wait_until(lambda: _in_work(server, "/summarize") > BATCH)
+        wait_until(lambda: in_work(server, "/summarize") > BATCH)
 
 
 @pytest.mark.parametrize("leave", [_leave_stream, _leave_unary, _leave_openai])
 def test_the_summaries_of_one_who_left_are_not_written_on(slow: Server, leave: Callable[[Server], None]):
-    _wait_until(lambda: _in_work(slow, "/summarize") == 0)
-    before, _ = _written(slow)
+    wait_until(lambda: in_work(slow, "/summarize") == 0)
+    before, _ = written(slow)
     leave(slow)
-    _wait_until(lambda: _in_work(slow, "/summarize") == 0, within_s=3.0)
-    tokens, steps = _written(slow)
+    wait_until(lambda: in_work(slow, "/summarize") == 0, within_s=3.0)
+    tokens, steps = written(slow)
     assert tokens - before < PASSAGES * NEW_TOKENS / 2
     time.sleep(0.5)
     # The step that was being made is counted when it ends.
-    ended, last_step = _written(slow)
+    ended, last_step = written(slow)
     assert last_step <= steps + 1
     time.sleep(0.5)
-    assert _written(slow) == (ended, last_step)
+    assert written(slow) == (ended, last_step)
 
 
 def test_the_composition_of_one_who_left_is_given_up_at_once(slow: Server):
@@ -183,9 +159,9 @@ def test_the_composition_of_one_who_left_is_given_up_at_once(slow: Server):
         events = client.stream(_asking(1))
         while not isinstance(next(events), SummaryEvent):
             pass
-        _wait_until(lambda: _in_work(slow, "/stream") == 1)
+        wait_until(lambda: in_work(slow, "/stream") == 1)
         events.close()  # type: ignore[attr-defined]
-        assert _wait_until(lambda: _in_work(slow, "/stream") == 0) < takes_s / 2
+        assert wait_until(lambda: in_work(slow, "/stream") == 0) < takes_s / 2
 
 
 def test_a_generator_that_dies_midway_ends_the_stream(slow: Server):

@@ -1,4 +1,4 @@
-"""Tokens of answers, counted with the encoder's tokenizer: the one that every backend has at hand, and that chunks are measured by."""
+"""Tokens of answers: as the language model counted them, else with the encoder's tokenizer, which is always at hand and measures chunks as well."""
 
 import asyncio
 
@@ -21,14 +21,16 @@ class TokenCounter:
         self._tokenizer: Tokenizer | None = None
 
     async def usage(self, answer: Answer) -> Usage | None:
-        """What `answer` read and says; None where the encoder can't be asked for its tokenizer."""
+        """What the language model read and wrote for `answer`; without one, what `answer` read and says, None where the encoder can't be asked."""
+        if answer.usage:
+            return _usage(answer.usage.prompt_tokens, answer.usage.new_tokens)
         try:
             tokenizer = await self._of(answer.conditions.encoder)
         except EkibenError:
             return None
         read = [answer.question, *(passage.text for passage in answer.passages)]
         *prompt, completion = await asyncio.to_thread(_count, tokenizer, [*read, answer.answer])
-        return Usage(prompt_tokens=sum(prompt), completion_tokens=completion, total_tokens=sum(prompt) + completion)
+        return _usage(sum(prompt), completion)
 
     async def _of(self, fingerprint: str | None) -> Tokenizer:
         async with self._fetching:
@@ -36,6 +38,10 @@ class TokenCounter:
                 encoder = await self._encoders.encoder()
                 self._tokenizer, self._fingerprint = await asyncio.to_thread(load_tokenizer, encoder), encoder.fingerprint
             return self._tokenizer
+
+
+def _usage(read: int, written: int) -> Usage:
+    return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
 
 def _count(tokenizer: Tokenizer, texts: list[str]) -> list[int]:

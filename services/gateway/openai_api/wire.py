@@ -77,7 +77,9 @@ class _Given(BaseModel):
 
 
 class Usage(_Given):
-    """Tokens by the encoder's tokenizer: `prompt_tokens` are those of the question and of the passages read for it."""
+    """Tokens that a language model read and wrote, those of summaries included, as it counted them. Without one the encoder's tokenizer counts:
+    `prompt_tokens` are those of the question and of the passages read for it, `completion_tokens` those of the answer.
+    """
 
     prompt_tokens: int
     completion_tokens: int

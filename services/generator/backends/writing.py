@@ -23,6 +23,7 @@ from services.generator.reading import Read, ReadSentence, SentenceReader
 from services.generator.reducing import reduced
 from services.generator.sentences import split_sentences
 from services.generator.supports import Grounds
+from services.generator.tallying import Tally, tallied
 
 # At and above this share of common words, two sentences of summaries say the same.
 _SAME_WORDS = 0.9
@@ -54,11 +55,12 @@ class WritingBackend:
     async def stream(self, item: GenerationItem) -> AsyncGenerator[GenerationEvent, None]:
         """See `services.generator.backend.Backend`. Where the sources don't fit, only the last composition of the tree is shown."""
         sentences: list[Sentence] = []
+        tally = Tally()
         try:
-            (sources,) = await in_step([self._fitting(item)], self._engine.write)
+            (sources,) = await in_step([tallied(self._fitting(item), tally)], self._engine.write)
             if isinstance(sources, EkibenError):
                 raise sources
-            async with aclosing(self._pieces(item, sources)) as pieces:
+            async with aclosing(self._pieces(item, sources, tally)) as pieces:
                 async for read in pieces:
                     event = _event(read, item, Grounds.of_facts(sources))
                     sentences += [event.sentence] if isinstance(event, GenerationSentence) else []
@@ -66,11 +68,15 @@ class WritingBackend:
         except EkibenError as error:
             yield GenerationDone(result=GenerationResult(error=error.info()))
         else:
-            yield GenerationDone(result=GenerationResult(sentences=tuple(sentences)))
+            yield GenerationDone(result=GenerationResult(sentences=tuple(sentences), writing=tally.stats()))
 
     async def _results(self, work: Sequence[Asking[GenerationResult]]) -> list[GenerationResult]:
-        ended = await in_step(work, self._engine.write)
-        return [GenerationResult(error=one.info()) if isinstance(one, EkibenError) else one for one in ended]
+        tallies = [Tally() for _ in work]
+        ended = await in_step([tallied(one, tally) for one, tally in zip(work, tallies, strict=True)], self._engine.write)
+        return [
+            GenerationResult(error=one.info()) if isinstance(one, EkibenError) else one.model_copy(update={"writing": tally.stats()})
+            for one, tally in zip(ended, tallies, strict=True)
+        ]
 
     def _summary(self, item: GenerationItem) -> Asking[GenerationResult]:
         if len(item.sources) != 1 or item.sources[0].span is None:
@@ -104,16 +110,24 @@ class WritingBackend:
     def _ask(self, item: GenerationItem, sources: Sequence[Source], max_sentences: int) -> Prompt:
         return self._prompts.compose(item.question, sources, max_sentences, self._max_new_tokens)
 
-    async def _pieces(self, item: GenerationItem, sources: Sequence[Source]) -> AsyncGenerator[Read, None]:
+    async def _pieces(self, item: GenerationItem, sources: Sequence[Source], tally: Tally) -> AsyncGenerator[Read, None]:
         """What the model writes, read. The engine stops when enough is read, or when this is closed."""
         if not sources:
             return
         reader = SentenceReader(item.max_sentences)
-        async with aclosing(self._engine.stream(self._ask(item, sources, item.max_sentences))) as pieces:
+        prompt, written = self._ask(item, sources, item.max_sentences), ""
+        async with aclosing(self._engine.stream(prompt)) as pieces:
             async for piece in pieces:
-                for read in reader.feed(piece) if isinstance(piece, str) else reader.finish():
+                if not isinstance(piece, str):
+                    tally.add([piece])
+                    for read in reader.finish():
+                        yield read
+                    return
+                written += piece
+                for read in reader.feed(piece):
                     yield read
                 if reader.full:
+                    tally.add_stopped(self._engine, prompt, written)
                     return
 
 

@@ -14,6 +14,7 @@ from core.schemas import GeneratorInfo
 from services.generator.engines.engine import Prompt, Written
 from services.generator.engines.estimating import estimated_tokens
 from services.generator.engines.remote_errors import befalls_all, malformed, translate
+from services.generator.engines.remote_options import Options
 
 # A server that asks for more patience than this is not waited for: the caller hears of it.
 _PATIENCE_S = 2.0
@@ -76,6 +77,7 @@ class RemoteEngine:
         self._context_tokens = context_tokens
         self._max_new_tokens = max_new_tokens
         self._timeout_s = timeout_s
+        self._options = Options()
         self._turns = asyncio.Semaphore(concurrency)
         timeout = openai.Timeout(timeout_s, connect=min(connect_timeout_s, timeout_s))
         # Local servers ask for no key, but the package does.
@@ -127,8 +129,8 @@ class RemoteEngine:
             async with asyncio.timeout(timeout_s):
                 await self._client.with_options(max_retries=0).models.list()
         except openai.APIStatusError as error:
-            # A server without this list may write none the less.
-            return error.status_code in (404, 405)
+            # A server without this list may write none the less. `transformers serve` fails to make it where there is no cache of the hub.
+            return error.status_code in (404, 405, 500)
         except (openai.OpenAIError, TimeoutError, ValueError):
             return False
         return True
@@ -150,10 +152,7 @@ class RemoteEngine:
     async def _answered(self, prompt: Prompt) -> Written:
         with self._translated():
             async with asyncio.timeout(self._timeout_s):
-                answer: object = await self._client.chat.completions.create(
-                    model=self.info.model, messages=_messages(prompt), max_tokens=prompt.max_new_tokens, temperature=0.0
-                )
-            completion = _read(answer)
+                completion = _read(await self._create(prompt))
         if not completion.choices:
             raise malformed("no choices")
         choice = completion.choices[0]
@@ -164,18 +163,21 @@ class RemoteEngine:
     async def _chunks(self, prompt: Prompt) -> AsyncIterator[AsyncIterator[object]]:
         with self._translated():
             async with asyncio.timeout(self._timeout_s):
-                stream = await self._client.chat.completions.create(
-                    model=self.info.model,
-                    messages=_messages(prompt),
-                    max_tokens=prompt.max_new_tokens,
-                    temperature=0.0,
-                    stream=True,
-                    stream_options={"include_usage": True},
-                )
+                stream = await self._create(prompt, stream=True, stream_options={"include_usage": True})
         try:
             yield stream
         finally:
             await stream.close()
+
+    async def _create(self, prompt: Prompt, **how: Any) -> Any:
+        """What the server answers, asked again without an option that it refuses."""
+        while True:
+            options = self._options.of(prompt.max_new_tokens)
+            try:
+                return await self._client.chat.completions.create(model=self.info.model, messages=_messages(prompt), **options, **how)
+            except openai.APIStatusError as error:
+                if not self._options.learn(error, options):
+                    raise
 
     async def _next(self, chunks: AsyncIterator[object]) -> _Completion | None:
         """The next piece, None at the end."""

@@ -5,7 +5,17 @@ from collections.abc import Callable
 import pytest
 
 from core.errors import DeadlineExceeded, DependencyUnavailable, EkibenError, GenerationFailed, Internal, InvalidRequest
-from core.schemas import Answer, AnswerRequest, GenerationItem, GenerationResult, SearchResponse, Sentence
+from core.schemas import (
+    Answer,
+    AnswerRequest,
+    BatchStats,
+    GenerationItem,
+    GenerationResult,
+    SearchResponse,
+    Sentence,
+    TokenUsage,
+    WritingStats,
+)
 from core.settings import AnsweringSettings
 from pipelines.answering.answer import AnswerQuestion
 from pipelines.answering.draft import NOT_FOUND, NOT_READ
@@ -200,6 +210,30 @@ async def test_debug_adds_what_went_in_and_only_when_asked_for() -> None:
     answer = await _ask(FakeRetriever([passage(1)]), FakeGenerator(), debug=True)
     assert answer.debug is not None
     assert (answer.debug.index_version, answer.debug.retrieval_ms, answer.debug.summary_batches) == (7, {"embed": 1.0}, (None,))
+
+
+def _costing(prompt_tokens: int, new_tokens: int) -> Write:
+    async def write(item: GenerationItem) -> GenerationResult:
+        stats = WritingStats(prompts=1, prompt_tokens=prompt_tokens, new_tokens=new_tokens, rows=4, tokens=60, padding=0.25)
+        (source, *_) = item.sources
+        said = first_sentence(source) if source.span else Sentence(text=source.text, supports=source.supports)
+        return GenerationResult(sentences=(said,), writing=stats, batch=BatchStats(items=2, compute_ms=1.0))
+
+    return write
+
+
+async def test_usage_adds_up_what_a_language_model_read_and_wrote_and_debug_has_the_parts() -> None:
+    generator = FakeGenerator({"doc-1": _costing(70, 9), "doc-2": _costing(50, 8)}, write_answer=_costing(30, 7))
+    answer = await _ask(FakeRetriever([passage(1), passage(2), passage(3)]), generator, debug=True)
+    assert answer.usage == TokenUsage(prompt_tokens=150, new_tokens=24)
+    assert answer.debug is not None
+    assert [one and one.new_tokens for one in answer.debug.summary_writing] == [9, 8, None]
+    assert answer.debug.compose_writing == WritingStats(prompts=1, prompt_tokens=30, new_tokens=7, rows=4, tokens=60, padding=0.25)
+    assert answer.debug.compose_batch == BatchStats(items=2, compute_ms=1.0)
+
+
+async def test_without_a_language_model_there_is_no_usage() -> None:
+    assert (await _ask(FakeRetriever([passage(1)]), FakeGenerator())).usage is None
 
 
 async def test_timings_name_the_stages_and_add_up() -> None:

@@ -189,6 +189,10 @@ class FakeGenerator(GeneratorPart):
     def __init__(self) -> None:
         self.failure: EkibenError | None = None
         self.failure_midway: EkibenError | None = None
+        self.ready = True
+
+    async def is_ready(self, timeout_s: float) -> bool:
+        return self.ready
 
     async def summarize(self, item: GenerationItem) -> GenerationResult:
         (source,) = item.sources

@@ -2,11 +2,20 @@ import httpx
 import pytest
 
 from core.errors import DependencyUnavailable, ReindexConflict
-from tests.services.gateway.fakes import FakeRetriever
+from tests.services.gateway.fakes import FakeGenerator, FakeRetriever
 
 
 async def test_compacting_tells_what_it_gained(api: httpx.AsyncClient) -> None:
     assert (await api.post("/v1/compact")).json() == {"bytes_before": 2, "bytes_after": 1, "vectors_dropped": 0}
+
+
+async def test_a_generator_whose_model_is_gone_is_a_problem(api: httpx.AsyncClient, generator: FakeGenerator) -> None:
+    before = (await api.get("/v1/status")).json()
+    generator.ready = False
+    after = (await api.get("/v1/status")).json()
+    assert (before["ready"], before["problems"], after["ready"]) == (True, [], False)
+    assert [problem["code"] for problem in after["problems"]] == ["not_ready"]
+    assert after["generator"] == before["generator"]
 
 
 async def test_a_reindexing_is_accepted(api: httpx.AsyncClient) -> None:

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import DependencyUnavailable, InvalidRequest
-from core.schemas import GenerationDone, GenerationEvent, GenerationItem, GenerationResult, GenerationSentence, GenerationText, Source
+from core.schemas import (
+    GenerationDone,
+    GenerationEvent,
+    GenerationItem,
+    GenerationResult,
+    GenerationSentence,
+    GenerationText,
+    Source,
+    WritingStats,
+)
 from services.generator.backends.writing import WritingBackend
 from services.generator.engines.engine import Prompt
 from services.generator.prompting import load_prompts
@@ -30,6 +39,11 @@ def backend(script: Script = quote_sources, **options: int) -> tuple[WritingBack
     return WritingBackend(engine, CHAT, max_new_tokens=64), engine
 
 
+def said(result: GenerationResult) -> GenerationResult:
+    """Without what it cost."""
+    return result.model_copy(update={"writing": None})
+
+
 def numbers(result: GenerationResult, item: GenerationItem = FACTS) -> list[list[int]]:
     """Which sources each sentence rests on, from 1."""
     spans = [source.supports[0] for source in item.sources]
@@ -38,6 +52,9 @@ def numbers(result: GenerationResult, item: GenerationItem = FACTS) -> list[list
 
 async def streamed(backend: WritingBackend, item: GenerationItem) -> tuple[str, list[GenerationEvent]]:
     events = [event async for event in backend.stream(item)]
+    done = events[-1]
+    assert isinstance(done, GenerationDone)
+    events[-1] = GenerationDone(result=said(done.result))
     return "".join(event.text for event in events if isinstance(event, GenerationText)), events
 
 
@@ -69,7 +86,7 @@ async def test_a_sentence_scores_by_the_words_of_the_question_that_it_holds() ->
 async def test_a_passage_or_sources_that_say_nothing_have_no_sentences(text: str) -> None:
     writer, _ = backend(saying(text))
     results = [*await writer.summarize([item(TEXT)]), *await writer.compose([FACTS])]
-    assert results == [GenerationResult(), GenerationResult()]
+    assert [said(result) for result in results] == [GenerationResult(), GenerationResult()]
     assert (await streamed(writer, FACTS)) == ("", [GenerationDone(result=GenerationResult())])
 
 
@@ -113,7 +130,7 @@ async def test_sources_that_do_not_fit_are_reduced_with_their_supports_and_each_
     assert len(first.sentences) == 4
     given = {span.quote: span for source in large.sources for span in source.supports}
     assert all(sentence.supports == (given[sentence.text],) for sentence in first.sentences)
-    assert (await streamed(writer, large))[1][-1] == GenerationDone(result=first)
+    assert (await streamed(writer, large))[1][-1] == GenerationDone(result=said(first))
 
 
 async def test_what_is_too_large_fails_alone_and_says_so() -> None:
@@ -166,7 +183,7 @@ def test_a_stream_says_what_compose_returns_however_it_is_cut(text: str, piece: 
         return result, *await streamed(writer, one)
 
     result, shown, events = asyncio.run(both())
-    assert events[-1] == GenerationDone(result=result)
+    assert events[-1] == GenerationDone(result=said(result))
     assert shown == result.text
     assert tuple(event.sentence for event in events if isinstance(event, GenerationSentence)) == result.sentences
 
@@ -207,6 +224,39 @@ def test_no_text_forges_a_source(text: str, question: str) -> None:
     if text.strip()[:1].isalpha():
         # What a reader drops (a list's mark, a heading) leaves its marker to the sentence that follows.
         assert [span.quote for sentence in copied for span in sentence.supports] in ([], [good])
+
+
+async def test_results_say_what_the_model_read_and_wrote_for_them() -> None:
+    writer, engine = backend()
+    results = await writer.summarize([item(TEXT), item(" \n "), item(OTHER_TEXT), item()])
+    assert results[1].writing is results[3].writing is None
+    for result, prompt in zip(results[::2], engine.calls[0], strict=True):
+        words = len(quote_sources(prompt).split())
+        assert result.writing == WritingStats(prompts=1, prompt_tokens=engine.count_tokens(prompt), new_tokens=words)
+
+
+async def test_a_reduction_counts_all_its_prompts_streamed_or_not() -> None:
+    large = facts(*(f"Fact number {number} tells of station {number} on the long line to the north." for number in range(24)), max_sentences=4)
+    writer, engine = backend(max_prompt_tokens=300)
+    (whole,) = await writer.compose([large])
+    prompts = [prompt for call in engine.calls for prompt in call]
+    assert whole.writing
+    assert len(prompts) > 3
+    assert (whole.writing.prompts, whole.writing.prompt_tokens) == (len(prompts), sum(map(engine.count_tokens, prompts)))
+    *_, done = [event async for event in writer.stream(large)]
+    assert isinstance(done, GenerationDone)
+    assert done.result.writing
+    assert (done.result.writing.prompts, done.result.writing.prompt_tokens) == (whole.writing.prompts, whole.writing.prompt_tokens)
+
+
+async def test_a_stream_that_has_enough_counts_what_it_took() -> None:
+    writer, engine = backend(saying("Trains run under the strait [2]. " * 50), piece=8)
+    *_, done = [event async for event in writer.stream(FACTS.model_copy(update={"max_sentences": 2}))]
+    assert isinstance(done, GenerationDone)
+    assert done.result.writing
+    ((prompt,),) = engine.calls
+    assert done.result.writing.prompt_tokens == engine.count_tokens(prompt)
+    assert 12 <= done.result.writing.new_tokens <= 2 * engine.steps
 
 
 async def test_an_error_of_one_prompt_is_that_of_its_item() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from core.errors import DependencyUnavailable
-from core.schemas import Answer, Conditions, EncoderInfo
+from core.schemas import Answer, Conditions, EncoderInfo, TokenUsage
 from services.gateway.openai_api.usage import TokenCounter
 from tests.services.gateway.fakes import FakeRetriever, encoder_info
 
@@ -36,6 +36,14 @@ async def test_the_tokenizer_is_asked_for_once_for_each_encoder() -> None:
     for _ in range(2):
         assert await counter.usage(_answer("encoder-b")) is not None
     assert described.asked == 2
+
+
+async def test_what_a_language_model_counted_is_not_counted_again() -> None:
+    described = Described()
+    answer = _answer("encoder-a").model_copy(update={"usage": TokenUsage(prompt_tokens=70, new_tokens=9)})
+    usage = await TokenCounter(described).usage(answer)
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, described.asked) == (70, 9, 79, 0)
 
 
 async def test_without_an_encoder_nothing_is_counted() -> None:

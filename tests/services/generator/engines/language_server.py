@@ -26,6 +26,7 @@ class LanguageServer:
     left: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     failures: int = 0
     pause_s: float = 0.0
+    list_status: int = 200
 
     async def until(self, happened: asyncio.Semaphore, count: int = 1) -> None:
         """Returns when it happened `count` times; fails after five seconds."""
@@ -36,6 +37,8 @@ class LanguageServer:
     async def models(self, request: web.Request) -> web.Response:
         if request.headers.get("authorization") != f"Bearer {KEY}":
             return _error(401, "who are you?")
+        if self.list_status != 200:
+            return _error(self.list_status, "no list")
         return web.json_response({"object": "list", "data": [{"id": "good", "object": "model", "created": 1, "owned_by": "us"}]})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
@@ -48,7 +51,7 @@ class LanguageServer:
         left = False
         try:
             await asyncio.sleep(self.pause_s)
-            answered = await self._badly(body["model"])
+            answered = await self._badly(body["model"]) or _refusal(body)
             return answered or await (self._stream(request, body) if body.get("stream") else self._whole(body))
         except (ConnectionError, asyncio.CancelledError):
             left = True
@@ -82,7 +85,8 @@ class LanguageServer:
 
     async def _whole(self, body: dict[str, Any]) -> web.Response:
         usage = {} if body["model"] == "no-usage" else {"usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}}
-        choice = {"index": 0, "message": {"role": "assistant", "content": SAID}, "finish_reason": "length" if body["max_tokens"] == 1 else "stop"}
+        finish = "length" if body.get("max_tokens", body.get("max_completion_tokens")) == 1 else "stop"
+        choice = {"index": 0, "message": {"role": "assistant", "content": SAID}, "finish_reason": finish}
         return web.json_response({"id": "1", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice], **usage})
 
     async def _stream(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -139,6 +143,22 @@ async def _overflow(_: web.Request, response: web.StreamResponse) -> None:
 _IN_THE_MIDDLE = {"cut": _cut, "stall": _stall, "lost": _lose, "garbled": _garble, "mistyped": _mistype, "failing": _fail, "overflowing": _overflow}
 
 
+# Which options a server refuses, and its words for it.
+_REFUSING = {
+    "reasoning": ({"max_tokens": "max_tokens", "temperature": "temperature"}, "Unsupported parameter: '{}' is not supported with this model."),
+    "terse": ({"max_tokens": None}, "Unsupported parameter: '{}' is not supported with this model. Use 'max_completion_tokens' instead."),
+    "boundless": ({"max_tokens": "max_tokens", "max_completion_tokens": "max_completion_tokens"}, "Unknown parameter: '{}'."),
+    "small": ({"max_tokens": "max_tokens"}, "{} is too large: 40. This model supports at most 16 completion tokens."),
+}
+
+
+def _refusal(body: dict[str, Any]) -> web.Response | None:
+    """A 400 for the first option that the model, by its name, doesn't take."""
+    refused, words = _REFUSING.get(body["model"], ({}, ""))
+    name = next((name for name in refused if name in body), None)
+    return _error(400, words.format(name), param=refused[name]) if name else None
+
+
 def _pieces(text: str) -> list[str]:
     return [text[start : start + 4] for start in range(0, len(text), 4)]
 
@@ -155,8 +175,8 @@ def _event(content: dict[str, Any]) -> bytes:
     return f": comment\n\ndata: {json.dumps(content)}\n\n".encode()
 
 
-def _error(status: int, message: str, *, code: str | None = None, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": {"message": message, "type": "an_error", "code": code}}, status=status, headers=headers)
+def _error(status: int, message: str, *, code: str | None = None, param: str | None = None, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response({"error": {"message": message, "type": "an_error", "code": code, "param": param}}, status=status, headers=headers)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from core.errors import (
     ModelUnavailable,
     Overloaded,
 )
-from core.schemas import GenerationDone, GenerationText
+from core.schemas import GenerationDone, GenerationText, WritingStats
 from services.generator.backends.writing import WritingBackend
 from services.generator.engines.engine import Prompt, Written
 from services.generator.engines.remote import RemoteEngine
@@ -221,6 +221,46 @@ async def test_readiness_is_whether_the_server_answers_and_takes_the_key(load: L
     assert not await load(api_key="sk-wrong").is_ready(2.0)
 
 
+@pytest.mark.parametrize(("status", "ready"), [(404, True), (405, True), (500, True), (502, False), (503, False)])
+async def test_a_server_without_a_list_of_models_is_ready_and_a_proxy_without_a_server_is_not(
+    server: LanguageServer, load: Load, status: int, ready: bool
+) -> None:
+    server.list_status = status
+    assert await load().is_ready(2.0) is ready
+
+
+def options(request: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in request.items() if name in ("max_tokens", "max_completion_tokens", "temperature")}
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"), [("reasoning", {"max_completion_tokens": 40}), ("terse", {"max_completion_tokens": 40, "temperature": 0.0})]
+)
+async def test_an_option_that_the_server_refuses_is_named_otherwise_or_left_out_for_good(
+    server: LanguageServer, load: Load, model: str, asked: dict[str, Any]
+) -> None:
+    engine = load(model)
+    first = await engine.write([PROMPT] * 4)
+    assert first == [Written(SAID, "stop", 11, 7)] * 4
+    tries = len(server.requests)
+    assert options(server.requests[0]) == {"max_tokens": 40, "temperature": 0.0}
+    assert await one(engine) == first[0]
+    assert (await pieces(engine))[-1] == first[0]
+    assert [options(request) for request in server.requests[tries:]] == [asked] * 2
+
+
+async def test_a_stream_is_asked_for_again_without_what_the_server_refuses(server: LanguageServer, load: Load) -> None:
+    assert (await pieces(load("reasoning")))[-1] == Written(SAID, "stop", 11, 7)
+    assert [request["stream"] for request in server.requests] == [True] * 3
+
+
+async def test_a_server_that_takes_no_limit_or_not_this_one_is_asked_no_further(server: LanguageServer, load: Load) -> None:
+    assert isinstance(await one(load("boundless")), GenerationFailed)
+    assert [next(iter(options(request))) for request in server.requests] == ["max_tokens", "max_completion_tokens"]
+    assert isinstance(await one(load("small")), InvalidRequest | GenerationFailed)
+    assert len(server.requests) == 3
+
+
 async def test_the_key_is_in_no_message_and_no_description(load: Load) -> None:
     engine = load("400")
     error = await one(engine)
@@ -234,5 +274,6 @@ async def test_an_answer_streams_through_the_backend_with_its_citations(load: Lo
     *events, done = [event async for event in writer.stream(item)]
     (whole,) = await writer.compose([item])
     assert done == GenerationDone(result=whole)
+    assert whole.writing == WritingStats(prompts=1, prompt_tokens=11, new_tokens=7)
     assert "".join(event.text for event in events if isinstance(event, GenerationText)) == "It was opened in 1988. Trains run."
     assert [sentence.supports for sentence in whole.sentences] == [source.supports for source in item.sources]
