@@ -152,5 +152,5 @@ async def test_no_texts_have_no_vectors(model: ModelThread) -> None:
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for happens on another thread
             await asyncio.sleep(0.001)
