@@ -99,7 +99,9 @@ def _render_store(store: StoreStatus) -> list[str]:
         lines.append(f"reindex    {progress.state}, {progress.documents_done} of {progress.documents_total} documents, to {progress.target}{reason}")
     if store.encoder:
         encoder = store.encoder
-        lines.append(f"encoder    {encoder.model}, {encoder.dim} dimensions, {encoder.dtype} on {encoder.device}, {encoder.fingerprint}")
+        lines.append(
+            f"encoder    {encoder.model}, {encoder.dim} dimensions, {encoder.dtype} on {encoder.device}, {encoder.engine}, {encoder.fingerprint}"
+        )
     if store.reranker:
         reranker = store.reranker
         lines.append(f"reranker   {reranker.model}, {reranker.dtype} on {reranker.device}, weights {reranker.weights_sha256[:16]}")

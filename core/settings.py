@@ -43,10 +43,11 @@ class EmbedderSettings(Section):
     next_model: str | None
     reranker: str | None
     device: Device
-    dtype: DType
+    dtype: DType | Literal["auto"]
     threads: Annotated[int, Field(ge=0, le=1024)]
     max_batch_items: Annotated[int, Field(ge=2, le=65_536)]
-    max_batch_tokens: Annotated[int, Field(ge=64)]
+    max_batch_tokens: Annotated[int, Field(ge=0)]
+    query_cache: Annotated[int, Field(ge=0, le=10_000_000)]
     timeout_s: Seconds
 
 

@@ -30,6 +30,7 @@ BATCH_PADDING = Histogram(
 )
 BATCH_SECONDS = Histogram("ekiben_batch_compute_seconds", "Compute time of one batch", ["service", "operation"], buckets=SECOND_BUCKETS)
 SENTENCE_VECTORS = Counter("ekiben_sentence_vectors", "Vectors of sentences and questions that the extractive backend used, by origin", ["origin"])
+QUERY_VECTORS = Counter("ekiben_query_vectors", "Vectors of questions that the Embedder gave, by origin (embedded, remembered)", ["origin"])
 BATCH_WAIT_SECONDS = Histogram(
     "ekiben_batch_wait_seconds", "Time an item waited for its batch to begin", ["service", "operation"], buckets=SECOND_BUCKETS
 )

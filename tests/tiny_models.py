@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE, WordLevel
 from tokenizers.pre_tokenizers import Whitespace, WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer, WordLevelTrainer
 from transformers import (
+    AutoConfig,
+    AutoModel,
     BartConfig,
     BartForConditionalGeneration,
     BertConfig,
@@ -127,25 +132,26 @@ def save_tiny_qwen(
     return _save(model, fast, folder)
 
 
+def save_tiny_encoder(
+    folder: Path, texts: Sequence[str], *, kind: str = "bert", pooling: str = "mean", activation: str = "gelu", seed: int = 5
+) -> Path:
+    """A model of sentence-transformers with two layers of the type `kind` of transformers that knows the words of `texts`."""
+    tokenizer = _train_pair_tokenizer(texts)
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_hidden_layers": 2}
+    config = AutoConfig.for_model(
+        kind, **sizes, max_position_embeddings=PAIR_TOKENS + 2, hidden_act=activation, pad_token_id=tokenizer.pad_token_id, initializer_range=0.5
+    )
+    torch.manual_seed(seed)
+    _save(AutoModel.from_config(config), tokenizer, folder)
+    transformer = Transformer(str(folder), max_seq_length=PAIR_TOKENS)
+    model = SentenceTransformer(modules=[transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling)], device="cpu")
+    model.save(str(folder / "encoder"))
+    return folder / "encoder"
+
+
 def save_tiny_cross_encoder(folder: Path, texts: Sequence[str], *, labels: int = 1, seed: int = 3) -> Path:
     """A BERT of two layers that reads pairs of up to PAIR_TOKENS tokens and knows the words of `texts`; its scores are random, and differ."""
-    tokenizer = Tokenizer(WordLevel(unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.train_from_iterator(texts, WordLevelTrainer(special_tokens=[PAD, UNKNOWN, CLS, SEP], show_progress=False))
-    tokenizer.post_processor = TemplateProcessing(
-        single=f"{CLS} $A {SEP}",
-        pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
-        special_tokens=[(mark, tokenizer.token_to_id(mark)) for mark in (CLS, SEP)],
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        unk_token=UNKNOWN,
-        cls_token=CLS,
-        sep_token=SEP,
-        model_max_length=PAIR_TOKENS,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
+    fast = _train_pair_tokenizer(texts)
     config = BertConfig(
         vocab_size=len(fast),
         hidden_size=32,
@@ -159,6 +165,27 @@ def save_tiny_cross_encoder(folder: Path, texts: Sequence[str], *, labels: int =
     )
     torch.manual_seed(seed)
     return _save(BertForSequenceClassification(config), fast, folder)
+
+
+def _train_pair_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer of BERT's kind that knows exactly the words of `texts`, for single texts and pairs of up to PAIR_TOKENS tokens."""
+    tokenizer = Tokenizer(WordLevel(unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.train_from_iterator(texts, WordLevelTrainer(special_tokens=[PAD, UNKNOWN, CLS, SEP], show_progress=False))
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{CLS} $A {SEP}",
+        pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
+        special_tokens=[(mark, tokenizer.token_to_id(mark)) for mark in (CLS, SEP)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        cls_token=CLS,
+        sep_token=SEP,
+        model_max_length=PAIR_TOKENS,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
 
 
 def _train_tokenizer(texts: Sequence[str], max_tokens: int | None) -> PreTrainedTokenizerFast:

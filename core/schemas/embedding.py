@@ -7,7 +7,8 @@ from core.schemas.fields import Frozen
 
 
 class EncoderSummary(Frozen):
-    """What the running encoder is. `fingerprint` changes with whatever changes its vectors.
+    """What the running encoder is. `fingerprint` changes with whatever makes its vectors incomparable, so not with `dtype` from float32 to
+    bfloat16 or float16, nor with `engine`, which names what computes them.
 
     `max_tokens` is what a text may have, special tokens counted and the model's prompt taken off.
     """
@@ -20,6 +21,7 @@ class EncoderSummary(Frozen):
     weights_sha256: str
     device: str
     dtype: str
+    engine: str = ""
 
 
 class EncoderInfo(EncoderSummary):
@@ -36,17 +38,19 @@ class EmbedItem(Frozen):
     """One text to embed; `kind` chooses the prompt of models that tell questions from documents.
 
     `encoder` is the fingerprint of the encoder that is wanted, where the Embedder runs a second one; None, or one it doesn't run, is its first.
+    `bulk` lets everything that is not pass first: nobody waits for this text alone.
     """
 
     text: str
     kind: Literal["query", "document"] = "document"
     encoder: str | None = None
+    bulk: bool = False
 
 
 class EmbedResult(Frozen):
     """A unit vector as `core.vectors.pack` writes it, and what it cost.
 
-    `fingerprint` names the encoder it comes from.
+    `fingerprint` names the encoder it comes from, `dtype` the numbers it was computed with.
     `windows` is above 1 where the text was longer than the model's window: its windows are embedded apart and averaged by their token counts.
     """
 
@@ -54,4 +58,5 @@ class EmbedResult(Frozen):
     tokens: int
     windows: int = 1
     fingerprint: str
+    dtype: str = ""
     batch: BatchStats | None = None

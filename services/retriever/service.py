@@ -197,6 +197,7 @@ class Retriever:
         vector: Vector | None = None
         batch: BatchStats | None = None
         encoder: str | None = None
+        made_with = _shaping
         notes: tuple[str, ...] = ()
         if request.mode != "lexical":
             try:
@@ -204,6 +205,7 @@ class Retriever:
                 encoder = info.fingerprint
                 (result,) = await self._embedded([EmbedItem(text=request.query, kind="query")], _config.embed_timeout_s, info)
                 vector, batch = unpack(result.vector), result.batch
+                made_with = {**_shaping, "embedder.dtype": result.dtype}
             except UnavailableError as error:
                 if request.mode == "dense":
                     raise
@@ -211,8 +213,8 @@ class Retriever:
         embedded = time.perf_counter()
         response = await asyncio.to_thread(self._engine.search, request, vector, encoder)
         timings = {"embed": round((embedded - started) * 1000, 2), **response.timings_ms}
-        made_with = {"encoder": None if vector is None else encoder, "embedding": batch, "settings": _shaping}
-        return response.model_copy(update={"degraded": bool(notes), "notes": notes, "timings_ms": timings, **made_with})
+        made = {"encoder": None if vector is None else encoder, "embedding": batch, "settings": made_with}
+        return response.model_copy(update={"degraded": bool(notes), "notes": notes, "timings_ms": timings, **made})
 
     # -- collections and upkeep --------------------------------------------------------------------------------------------------
 
@@ -366,7 +368,7 @@ def _starts(texts: Sequence[object]) -> range:
 
 
 def _passages(texts: Sequence[str]) -> list[EmbedItem]:
-    return [EmbedItem(text=text) for text in texts]
+    return [EmbedItem(text=text, bulk=True) for text in texts]
 
 
 def _unchanged(document: SplitDocument) -> DocumentResult:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from services.devices import choose_device, choose_dtype
+from services.devices import choose_batch_tokens, choose_device, choose_dtype, choose_encoder_dtype
 
 
 @pytest.mark.parametrize("setting", ["cpu", "cuda:1", "cuda"])
@@ -34,3 +34,21 @@ def test_auto_spreads_the_workers_over_the_devices(monkeypatch: pytest.MonkeyPat
 )
 def test_auto_is_half_of_float32_on_cuda_only(setting: str, device: str, dtype: torch.dtype) -> None:
     assert choose_dtype(setting, device) == dtype
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512_bf16", "dtype"), [(True, False, torch.bfloat16), (False, True, torch.bfloat16), (False, False, torch.float32)]
+)
+def test_an_encoder_takes_the_numbers_that_the_cpu_multiplies_fastest(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512_bf16: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    assert choose_encoder_dtype("auto", "cpu") == dtype
+    assert choose_encoder_dtype("float32", "cpu") == torch.float32
+    assert choose_encoder_dtype("auto", "cuda:0") == torch.bfloat16
+
+
+def test_passes_of_a_gpu_are_larger_unless_a_size_is_asked_for() -> None:
+    assert choose_batch_tokens(0, "cpu") < choose_batch_tokens(0, "cuda:0")
+    assert choose_batch_tokens(77, "cpu") == choose_batch_tokens(77, "cuda:0") == 77

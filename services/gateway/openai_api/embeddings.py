@@ -36,7 +36,7 @@ class EmbeddingsApi:
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         if "" in texts:
             raise InvalidParameter("input", f"input: the text at place {texts.index('')} is empty")
-        results = await self._retriever.embed([EmbedItem(text=text, kind=asked.kind) for text in texts])
+        results = await self._retriever.embed([EmbedItem(text=text, kind=asked.kind, bulk=len(texts) > 1) for text in texts])
         return json_response(_listed(results, asked.encoding_format))
 
 

@@ -1,5 +1,4 @@
 import json
-import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ from services.model_source import resolve
 SHORT = ("The tunnel was opened in 1988.", "An ekiben is sold at railway stations.", "Qui dort dîne.", "新幹線は速い。", "😀", "", "a")
 LONG = "The Seikan tunnel joins two islands of Japan. " * 60
 # The first components of the vector of SHORT[0], as sentence-transformers 5 and torch 2.13 gave them on a CPU.
+# What the indexes made in float32 before there were other engines belong to.
+KNOWN_FINGERPRINT = "8ed8fe2be3a795af"
 PINNED = (-0.0398, 0.0513, 0.0337, 0.0455, -0.0193, 0.0382, -0.0652, 0.0749)
 
 
@@ -68,45 +69,12 @@ def test_a_batch_equals_as_many_batches_of_one_in_the_order_of_the_texts(encoder
     assert [one[1:] for one in together] == [one[1:] for one in alone]
 
 
-@pytest.mark.slow  # A statement about this processor and these libraries; answers rest on `core.vectors.rounded` as well.
-def test_a_vector_is_the_same_bit_by_bit_whatever_company_its_text_has(encoder: SentenceEncoder) -> None:
-    words = [
-        "the",
-        "tunnel",
-        "under",
-        "the",
-        "strait",
-        "joins",
-        "two",
-        "islands",
-        "and",
-        "was",
-        "opened",
-        "in",
-        "1988",
-        "after",
-        "a",
-        "long",
-        "time",
-        "of",
-        "digging",
-    ]
-    texts = [" ".join(words[first:] * repeats) for first in range(len(words)) for repeats in (1, 2, 5, 9)]
-    alone = [_encode(encoder, text)[0].vector.tobytes() for text in texts]
-    rng = random.Random(0)
-    for size in (2, 3, 5, 8, 13, 32, len(texts)):
-        chosen = rng.sample(range(len(texts)), size)
-        together = _encode(encoder, *(texts[index] for index in chosen))
-        assert [one.vector.tobytes() for one in together] == [alone[index] for index in chosen]
-
-
 def test_the_token_budget_changes_the_packing_and_not_the_vectors(folder: Path, encoder: SentenceEncoder) -> None:
     items = [EmbedItem(text=text) for text in (*SHORT, LONG)]
     roomy, roomy_cost = encoder.encode(items)
     tight, tight_cost = _load(folder, max_batch_tokens=1).encode(items)
     np.testing.assert_allclose(_vectors(roomy), _vectors(tight), atol=1e-5)
-    assert tight_cost == roomy_cost
-    assert roomy_cost.tokens < roomy_cost.padded_tokens
+    assert tight_cost.tokens == roomy_cost.tokens < roomy_cost.padded_tokens < tight_cost.padded_tokens
 
 
 def test_tokens_are_counted_with_the_special_ones(encoder: SentenceEncoder) -> None:
@@ -150,12 +118,12 @@ def test_the_fingerprint_is_the_same_each_time(folder: Path, encoder: SentenceEn
     assert _load(folder, max_batch_tokens=64).info == encoder.info
 
 
-def test_the_fingerprint_changes_with_the_number_type(folder: Path, encoder: SentenceEncoder) -> None:
+def test_number_types_of_one_model_share_an_index_and_say_which_they_are(folder: Path, encoder: SentenceEncoder) -> None:
     other = _load(folder, dtype=torch.bfloat16)
-    assert other.info.fingerprint != encoder.info.fingerprint
+    assert other.info.fingerprint == encoder.info.fingerprint == KNOWN_FINGERPRINT
+    assert (other.info.dtype, encoder.info.dtype) == ("bfloat16", "float32")
     (vector,) = _vectors(_encode(other, SHORT[0]))
     assert vector.dtype == np.float32
-    assert float(vector @ _encode(encoder, SHORT[0])[0].vector) > 0.99
 
 
 def test_the_fingerprint_changes_with_the_weights(folder: Path, encoder: SentenceEncoder, tmp_path: Path) -> None:
