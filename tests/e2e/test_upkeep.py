@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
+from clients.http_client import EkibenClient
+from core.schemas import AnswerRequest, ConditionDifference
 from tests.faults.tiny_encoder import save_tiny_encoder
 from tests.servers import Server, command, ekiben
 
@@ -74,3 +77,18 @@ def test_another_model_and_a_restored_backup_take_over_without_a_failed_question
     with ekiben(tmp_path, EKIBEN_EMBEDDER__MODEL=str(second)) as server, _asking(server) as failures:
         assert _fingerprint(server) != before
     assert failures == []
+
+
+@pytest.mark.slow
+def test_an_index_made_in_float32_is_searched_in_bfloat16_and_a_replay_says_so(tmp_path: Path):
+    body = {"id": "seven", "text": DOCUMENTS["station-7.txt"]}
+    with ekiben(tmp_path, EKIBEN_EMBEDDER__DTYPE="float32") as server, EkibenClient(server.url) as client:
+        httpx.post(f"{server.url}/v1/documents", json={"documents": [body]}, timeout=30).raise_for_status()
+        before, answer = _fingerprint(server), client.answer(AnswerRequest(question="How many platforms has Wobbleton 7?"))
+        assert server.terminate() == 0
+    with ekiben(tmp_path, EKIBEN_EMBEDDER__DTYPE="bfloat16") as server, EkibenClient(server.url) as client:
+        encoder = httpx.get(f"{server.url}/v1/status", timeout=30).json()["store"]["encoder"]
+        assert (encoder["fingerprint"], encoder["dtype"], encoder["engine"]) == (before, "bfloat16", "packed")
+        replay = client.replay(answer.id)
+        assert [passage.document_id for passage in replay.answer.passages] == ["seven"]
+        assert ConditionDifference(kind="setting", name="embedder.dtype", before="float32", after="bfloat16") in replay.differences
