@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import DeadlineExceeded, EkibenError, Internal, Overloaded, PayloadTooLarge, UnsupportedMediaType
 from core.telemetry import new_request_id, request_id
-from services import bentoml_costs  # noqa: F401 - every service comes by here
+from services import bentoml_costs, bentoml_metrics  # noqa: F401 - every service comes by here
 from services.bentoml_runtime import PICKLE
 from services.error_shapes import INTERNAL, JSON, OUR_SHAPE, ErrorShape, error_behind
 from services.leaving import CALLER_GONE, serve_while_wanted
