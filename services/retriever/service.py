@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,9 @@ _config = _settings.retriever
 _shaping = shaping("retriever", _config)
 T = TypeVar("T")
 
+# Seconds after which a thread lets others compute: a search gives up Python's lock dozens of times, and waits as long each time to have it back.
+SWITCH_INTERVAL_S = 0.0005
+
 # One call of the Embedder: enough to fill its batches, few enough that little is lost with the process.
 GROUP_CHUNKS = 128
 
@@ -71,6 +75,7 @@ class Retriever:
         from services.retriever.engine import RetrievalEngine  # noqa: PLC0415 - the gateway imports this module without faiss
 
         configure_logging(_settings.logging, "retriever")
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         started = time.perf_counter()
         self._engine = RetrievalEngine.open(_config)
         self._writer = ThreadPoolExecutor(1, "writer")
