@@ -379,7 +379,7 @@ def test_verify_tells_when_an_index_in_memory_is_not_that_of_the_store(engine: R
 
 
 def test_upkeep_leaves_behind_the_words_of_what_is_gone(engine: RetrievalEngine) -> None:
-    crowd = split("crowd", *(f"supper {n}" for n in range(2_200)))
+    crowd = split("crowd", *(f"supper {n}" for n in range(3_000)))
     engine.add(crowd, vectors_of(crowd))
     engine.delete(DocumentRef(id="crowd"))
     before = _found(engine)
