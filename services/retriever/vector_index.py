@@ -49,7 +49,7 @@ class VectorIndex:
         self._settings = settings
         self._changing = threading.Lock()
         self._state = _State(FlatBase(np.empty(0, np.int64), np.empty((0, dim), np.float32)), Recent(dim), exact=True)
-        self._together = Gathering(self._search_together, _TOGETHER, at_once=max(1, (os.cpu_count() or 1) // 2))
+        self._together = Gathering(self._search_together, _TOGETHER, at_once=os.cpu_count() or 1)
 
     @classmethod
     def open(cls, folder: Path, dim: int, file: SnapshotFile | None, live: ChunkIds, read: ReadVectors, settings: RetrieverSettings) -> Self:
