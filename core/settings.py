@@ -64,6 +64,7 @@ class RetrieverSettings(Section):
     exact_up_to: Annotated[int, Field(ge=0)]
     probes: Annotated[int, Field(ge=1)]
     compact_after: Annotated[int, Field(ge=1)]
+    postings_mib: Annotated[int, Field(ge=0)]
     embed_timeout_s: Seconds
     rerank_candidates: Annotated[int, Field(ge=1, le=1_000)]
     rerank_timeout_s: Seconds
@@ -178,6 +179,7 @@ _SHAPES_NO_ANSWER = frozenset(
         "url",
         "data_dir",
         "compact_after",
+        "postings_mib",
         "device",
         "dtype",
         "threads",

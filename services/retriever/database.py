@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from core.errors import InvalidSettings, NotReady
-from services.retriever.schema import SCHEMA, SCHEMA_VERSION
+from services.retriever.schema import SCHEMA, SCHEMA_VERSION, TEMPORARY_SCHEMA
 from services.sqlite_errors import Place
 from services.sqlite_schema import require_schema
 
@@ -116,6 +116,7 @@ class Database:
             return self._readers.pop()
         except IndexError:
             connection = self._connect()
+            connection.execute(TEMPORARY_SCHEMA)
             connection.execute("PRAGMA query_only = ON")
             return connection
 

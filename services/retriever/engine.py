@@ -40,6 +40,7 @@ from services.retriever.search import Search
 from services.retriever.snapshot import SnapshotRecord, keep_only
 from services.retriever.store import DocumentStore, index_version
 from services.retriever.vector_index import VectorIndex
+from services.retriever.word_index import WordIndex
 
 log = logging.getLogger("ekiben.retriever")
 
@@ -48,11 +49,12 @@ log = logging.getLogger("ekiben.retriever")
 class Live:
     """What answers at this moment. It is exchanged as a whole, so that no search sees the store of one and the index of another.
 
-    `encoder` is the one that was bound in this process; `index` is None until the store has vectors of a known dimension.
+    `words` follows the store; `encoder` is the one that was bound in this process; `index` is None until the store has vectors of a known dimension.
     """
 
     store: DocumentStore
     index: VectorIndex | None
+    words: WordIndex
     encoder: EncoderInfo | None = None
 
 
@@ -70,7 +72,7 @@ class RetrievalEngine:
         self._changing = threading.Lock()
         # Over the building of a snapshot and what deletes snapshots.
         self._snapshotting = threading.Lock()
-        self._live = Live(store, open_index(folder, store, settings))
+        self._live = Live(store, open_index(folder, store, settings), open_words(store, settings))
         self._tidy()
 
     @classmethod
@@ -143,6 +145,7 @@ class RetrievalEngine:
             change = self._live.store.put(split, vectors, staged)
             if change.state != "unchanged":
                 index.replace(change.removed, change.added, vectors)
+                self._follow(change.removed)
         return DocumentResult(id=split.document.id, state=change.state, chunks=change.chunks)
 
     def stage(self, encoder: str, texts: Sequence[str], vectors: Vector) -> None:
@@ -169,8 +172,14 @@ class RetrievalEngine:
         return self._live.store.list(request)
 
     def _forget(self, chunks: ChunkIds) -> None:
+        self._follow(chunks)
         if self._live.index is not None:
             self._live.index.remove(chunks)
+
+    def _follow(self, removed: ChunkIds) -> None:
+        """Bring the word index up to the change that was just committed."""
+        with self._live.store.reading() as state:
+            self._live.words.follow(state, removed)
 
     # -- collections -------------------------------------------------------------------------------------------------------------
 
@@ -214,7 +223,7 @@ class RetrievalEngine:
         with live.store.reading() as snapshot:
             if unknown := collections.missing(snapshot, request.collections):
                 raise CollectionNotFound(f"there is no collection {unknown[0]!r}; `ekiben collections list` names them")
-            search = Search(request, vector, snapshot, live.index, self._settings)
+            search = Search(request, vector, snapshot, live.index, live.words, self._settings)
             found, rarity = search.passages(), search.rarity
             return SearchResponse(passages=found, rarity=rarity, index_version=index_version(snapshot), timings_ms=search.timings_ms)
 
@@ -238,14 +247,14 @@ class RetrievalEngine:
 
         The vector index is made before changes are held back; searches that run finish where they began.
         """
-        index = open_index(self._folder, beside, self._settings)
+        index, words = open_index(self._folder, beside, self._settings), open_words(beside, self._settings)
         with self._snapshotting, self._changing:
             if differences(self._live.store, beside):
                 return False
             beside.continue_from(self._live.store.index_version())
             beside.mark_building(False)
             beside.on_commit = self._folder.note_commit
-            self._take_over(Live(beside, index, encoder))
+            self._take_over(Live(beside, index, words, encoder))
         return True
 
     # -- upkeep ------------------------------------------------------------------------------------------------------------------
@@ -264,8 +273,17 @@ class RetrievalEngine:
     def maintain(self) -> None:
         """Write a snapshot of the vector index where one is due, and take over a backup that waits. For a thread that comes by now and then."""
         self.adopt_backup()
+        self._compact_words()
         if self._live.index is not None and self._live.index.is_due:
             self.write_snapshot()
+
+    def _compact_words(self) -> None:
+        live = self._live
+        try:
+            with live.store.reading() as state:
+                live.words.compact(state)
+        except NotReady:
+            pass  # another store has taken its place, with words of its own
 
     def compact(self) -> Compaction:
         """Give the space of deleted documents back to the disk. Searches go on; changes wait while the full-text index is merged."""
@@ -307,7 +325,8 @@ class RetrievalEngine:
                 store = backup.prepare_incoming(self._folder, self._live.store)
                 if self._live.encoder is not None:
                     store.bind_encoder(self._live.encoder)
-                self._take_over(Live(store, open_index(self._folder, store, self._settings), self._live.encoder))
+                index, words = open_index(self._folder, store, self._settings), open_words(store, self._settings)
+                self._take_over(Live(store, index, words, self._live.encoder))
             except EkibenError as error:
                 log.error("the backup was not restored", extra={"code": error.code, "error": error.message})
                 self._folder.refuse_incoming()
@@ -360,15 +379,24 @@ def open_index(folder: DataFolder, store: DocumentStore, settings: RetrieverSett
         )
 
 
+def open_words(store: DocumentStore, settings: RetrieverSettings) -> WordIndex:
+    """The word index of `store`."""
+    words = WordIndex(settings.postings_mib * 2**20)
+    with store.reading() as state:
+        words.follow(state)
+    return words
+
+
 def _index_faults(live: Live) -> tuple[str, ...]:
-    """Where the vector index, id for id, is not that of the store."""
-    if live.index is None:
-        return ()
+    """Where the indexes in memory, id for id, are not those of the store."""
     with live.store.reading() as state:
-        stored, indexed = passages.chunk_ids(state), live.index.ids()
-    if np.array_equal(stored, indexed):
-        return ()
-    return (f"the vector index holds {np.setdiff1d(indexed, stored).size} chunks that are not stored and lacks {np.setdiff1d(stored, indexed).size}",)
+        stored = passages.chunk_ids(state)
+    indexes = {"word": live.words.ids()} | ({"vector": live.index.ids()} if live.index is not None else {})
+    return tuple(
+        f"the {name} index holds {np.setdiff1d(ids, stored).size} chunks that are not stored and lacks {np.setdiff1d(stored, ids).size}"
+        for name, ids in indexes.items()
+        if not np.array_equal(stored, ids)
+    )
 
 
 def _require_true_offsets(split: SplitDocument) -> None:

@@ -10,6 +10,8 @@ ChunkIds = NDArray[np.int64]
 
 SqlValue = int | float | str
 
+TOKENIZER: Final = "porter unicode61 remove_diacritics 2"
+
 SCHEMA_VERSION: Final = 2
 """Stands in `PRAGMA user_version`. A change of the statements below raises it and comes with a migration once a version was released."""
 
@@ -30,7 +32,7 @@ SCHEMA_VERSION: Final = 2
 #
 # `staged` holds vectors of passages whose document is not stored yet, so that what was embedded is not embedded again when a long
 # document takes several calls or the process dies between them.
-SCHEMA: Final = """
+SCHEMA: Final = f"""
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value ANY NOT NULL
@@ -101,6 +103,9 @@ CREATE VIEW chunk_words AS
     FROM chunks JOIN documents ON documents.number = chunks.document;
 
 CREATE VIRTUAL TABLE chunk_index USING fts5 (
-    title, headings, text, content = 'chunk_words', content_rowid = 'id', tokenize = 'porter unicode61 remove_diacritics 2'
+    title, headings, text, content = 'chunk_words', content_rowid = 'id', tokenize = '{TOKENIZER}'
 );
-"""
+"""  # noqa: S608 - a constant
+
+# Every place of every term; made anew for each connection, and stored nowhere.
+TEMPORARY_SCHEMA: Final = "CREATE VIRTUAL TABLE temp.chunk_terms USING fts5vocab(main, chunk_index, instance)"

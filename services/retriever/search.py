@@ -13,11 +13,13 @@ from core.schemas import ChannelRanks, ChannelScores, Mode, Passage, SearchReque
 from core.settings import RetrieverSettings
 from core.vectors import Vector, rounded
 from core.words import is_english
-from services.retriever import fusion, lexical, passages
+from services.retriever import fusion, passages
 from services.retriever.fusion import Scores
 from services.retriever.passages import FoundChunk
-from services.retriever.scope import Scope, scope_of
+from services.retriever.schema import ChunkIds
+from services.retriever.scope import scope_of
 from services.retriever.vector_index import VectorIndex
+from services.retriever.word_index import WordIndex
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Search:
     vector: Vector | None
     snapshot: sqlite3.Connection
     index: VectorIndex | None
+    words: WordIndex
     settings: RetrieverSettings
     timings_ms: dict[str, float] = field(default_factory=dict)
 
@@ -36,12 +39,13 @@ class Search:
         mode = self._mode()
         with self._timed("filter"):
             scope = scope_of(self.snapshot, self.request.collections, self.request.filters)
-        dense = self._ask_dense(scope) if mode != "lexical" else {}
-        words = self._ask_lexical(scope, also=list(dense)) if mode != "dense" else {}
+            allowed = scope.chunk_ids(self.snapshot) if scope else None
+        dense = self._ask_dense(allowed) if mode != "lexical" else {}
+        words = self._ask_lexical(allowed, also=list(dense)) if mode != "dense" else {}
         weight = self._dense_weight(words)
         with self._timed("fuse"):
             if self.vector is not None and mode != "dense":
-                dense = {**dense, **passages.cosines(self.snapshot, [chunk for chunk in words if chunk not in dense], self.vector)}
+                dense = {**dense, **self._cosines([chunk for chunk in words if chunk not in dense], self.vector)}
             dense = {chunk: rounded(cosine) for chunk, cosine in dense.items()}
             scores = self._ranked(mode, dense, words, weight)
             order = fusion.ranked(scores)
@@ -59,9 +63,9 @@ class Search:
 
     @cached_property
     def rarity(self) -> dict[str, float]:
-        """See `lexical.rarity`."""
+        """See `WordIndex.rarity`."""
         with self._timed("rarity"):
-            return lexical.rarity(self.snapshot, self.request.query)
+            return self.words.rarity(self.snapshot, self.request.query)
 
     def _mode(self) -> Mode:
         """The mode asked for, or what is left of it without a vector."""
@@ -73,11 +77,9 @@ class Search:
             "the query could not be embedded, and mode 'dense' has nothing else to search with: try mode 'hybrid' or 'lexical'"
         )
 
-    def _ask_dense(self, scope: Scope | None) -> Scores:
+    def _ask_dense(self, allowed: ChunkIds | None) -> Scores:
         if self.index is None or self.vector is None:
             return {}
-        with self._timed("filter"):
-            allowed = scope.chunk_ids(self.snapshot) if scope else None
         with self._timed("dense"):
             found = self.index.search(self.vector, self._candidates, allowed)
             if self.index.exact:
@@ -85,9 +87,15 @@ class Search:
             exact = passages.cosines(self.snapshot, list(found), self.vector)
             return {chunk: exact[chunk] for chunk in fusion.ranked(exact)}
 
-    def _ask_lexical(self, scope: Scope | None, also: Sequence[int]) -> Scores:
+    def _cosines(self, chunks: Sequence[int], vector: Vector) -> Scores:
+        """From the vector index as far as it has them, which may be a change behind; the vector of a chunk never changes."""
+        known = self.index.cosines(chunks, vector) if self.index else {}
+        unknown = [chunk for chunk in chunks if chunk not in known]
+        return {**known, **passages.cosines(self.snapshot, unknown, vector)} if unknown else known
+
+    def _ask_lexical(self, allowed: ChunkIds | None, also: Sequence[int]) -> Scores:
         with self._timed("lexical"):
-            return lexical.search(self.snapshot, self.request.query, self._candidates, scope, also)
+            return self.words.search(self.snapshot, self.request.query, self._candidates, allowed, also)
 
     @property
     def _candidates(self) -> int:

@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import bentoml
@@ -55,6 +58,12 @@ _config = _settings.retriever
 _shaping = shaping("retriever", _config)
 T = TypeVar("T")
 
+# Seconds after which a thread lets others compute: a search gives up Python's lock dozens of times, and waits as long each time to have it back.
+SWITCH_INTERVAL_S = 0.0005
+
+# Threads for searches alone: as many as the vector index makes together, and none that documents are read and hashed in.
+SEARCHES_AT_ONCE = 16
+
 # One call of the Embedder: enough to fill its batches, few enough that little is lost with the process.
 GROUP_CHUNKS = 128
 
@@ -71,9 +80,11 @@ class Retriever:
         from services.retriever.engine import RetrievalEngine  # noqa: PLC0415 - the gateway imports this module without faiss
 
         configure_logging(_settings.logging, "retriever")
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         started = time.perf_counter()
         self._engine = RetrievalEngine.open(_config)
         self._writer = ThreadPoolExecutor(1, "writer")
+        self._searchers = ThreadPoolExecutor(SEARCHES_AT_ONCE, "search")
         self._upkeep = Upkeep(self._engine.maintain)
         self._info: EncoderInfo | None = None
         self._windows: dict[tuple[str, int | None], EncoderWindow] = {}
@@ -91,6 +102,7 @@ class Retriever:
             self._reindexing_task.cancel()
         self._upkeep.close()
         self._writer.shutdown(wait=True)
+        self._searchers.shutdown(wait=True)
         self._engine.close()
 
     # -- documents ---------------------------------------------------------------------------------------------------------------
@@ -211,7 +223,8 @@ class Retriever:
                     raise
                 notes = (f"searched by words alone: {error.message}",)
         embedded = time.perf_counter()
-        response = await asyncio.to_thread(self._engine.search, request, vector, encoder)
+        search = partial(copy_context().run, self._engine.search, request, vector, encoder)
+        response = await asyncio.get_running_loop().run_in_executor(self._searchers, search)
         timings = {"embed": round((embedded - started) * 1000, 2), **response.timings_ms}
         made = {"encoder": None if vector is None else encoder, "embedding": batch, "settings": made_with}
         return response.model_copy(update={"degraded": bool(notes), "notes": notes, "timings_ms": timings, **made})

@@ -9,8 +9,8 @@ import numpy as np
 from core.schemas import Chunk, Document, EncoderInfo, Scalar, SearchRequest, SplitDocument
 from core.settings import RetrieverSettings
 from core.vectors import Vector
-from services.retriever import documents
-from services.retriever.schema import SCHEMA
+from services.retriever import documents, lexical
+from services.retriever.schema import SCHEMA, TEMPORARY_SCHEMA
 
 DIM = 8
 ENCODER = EncoderInfo(
@@ -52,6 +52,7 @@ def retriever_settings(data_dir: Path, **changes: object) -> RetrieverSettings:
         "exact_up_to": 1_000,
         "probes": 8,
         "compact_after": 10_000,
+        "postings_mib": 16,
         "embed_timeout_s": 5,
         "rerank_candidates": 32,
         "rerank_timeout_s": 5,
@@ -67,7 +68,16 @@ def asking(query: str, **options: object) -> SearchRequest:
 def database_of(*stored: SplitDocument) -> sqlite3.Connection:
     """A database in memory that holds `stored`; the chunks have the ids 1, 2, 3 in order."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("PRAGMA foreign_keys = ON")
     connection.executescript(SCHEMA)
+    connection.execute(TEMPORARY_SCHEMA)
     for document in stored:
         documents.insert(connection, document, document.document.hash_content(), vectors_of(document))
     return connection
+
+
+def bm25_of_fts5(connection: sqlite3.Connection, query: str) -> dict[int, float]:
+    """What FTS5 itself says of all chunks that hold one of the searched words of `query`."""
+    expression = " OR ".join(f'"{word}"' for word in lexical.searched_words(query))
+    rows = connection.execute("SELECT rowid, -rank FROM chunk_index WHERE chunk_index MATCH ? ORDER BY rank, rowid", (expression,))
+    return dict(rows)

@@ -20,10 +20,10 @@ from core.errors import (
     StoreLocked,
 )
 from core.schemas import ChannelRanks, ChannelScores, DocumentRef, DocumentResult, Mode, Passage, SearchResponse, SplitDocument
-from services.retriever import fusion, lexical
+from services.retriever import fusion
 from services.retriever.engine import RetrievalEngine
 from services.retriever.store import DocumentStore
-from tests.services.retriever.samples import DIM, ENCODER, asking, database_of, retriever_settings, split, unit_vector, vectors_of
+from tests.services.retriever.samples import DIM, ENCODER, asking, bm25_of_fts5, database_of, retriever_settings, split, unit_vector, vectors_of
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
 EKIBEN = split("ekiben", "An ekiben is a boxed lunch.", "It is sold at railway stations.", title="Ekiben", metadata={"year": 2020, "lang": "en"})
@@ -252,7 +252,7 @@ def test_hybrid_is_the_fusion_of_what_both_channels_say_of_all_candidates(
     for document in chunks:
         _add(engine, document)
     exact = {n: float(vectors_of(document)[0] @ unit_vector(query)) for n, document in enumerate(chunks, start=1)}
-    words = lexical.search(database_of(*chunks), query, 100)
+    words = bm25_of_fts5(database_of(*chunks), query)
     top_k = 2
     # Asked of the channels themselves: which of equal cosines is the last candidate is for FAISS to say.
     depth = max(candidates, top_k)
@@ -271,7 +271,7 @@ def test_hybrid_is_the_fusion_of_what_both_channels_say_of_all_candidates(
         n = int(passage.document_id)
         assert passage.score == pytest.approx(expected[n], abs=1e-5)
         assert passage.scores.dense == pytest.approx(exact[n], abs=1e-5)
-        assert passage.scores.lexical == pytest.approx(words.get(n, 0.0))
+        assert passage.scores.lexical == pytest.approx(words.get(n, 0.0), rel=1e-5)
         assert passage.ranks.dense == _rank(of_dense, n)
         assert passage.ranks.lexical == (_rank(of_words, n) if n in of_words else None)
     assert [passage.ranks.fused for passage in passages] == list(range(1, len(passages) + 1))

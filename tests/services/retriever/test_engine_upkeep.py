@@ -369,6 +369,26 @@ def test_what_can_not_be_salvaged_stays_in_the_store(tmp_path: Path, engine: Ret
     assert verify_folder(retriever_settings(tmp_path)) == found
 
 
+def test_verify_tells_when_an_index_in_memory_is_not_that_of_the_store(engine: RetrievalEngine) -> None:
+    live, gone = engine._live, np.array([3], np.int64)
+    assert live.index is not None
+    with engine.store.reading() as state:
+        live.words.follow(state, gone)
+    live.index.remove(gone)
+    assert engine.verify() == tuple(f"the {name} index holds 0 chunks that are not stored and lacks 1" for name in ("word", "vector"))
+
+
+def test_upkeep_leaves_behind_the_words_of_what_is_gone(engine: RetrievalEngine) -> None:
+    crowd = split("crowd", *(f"supper {n}" for n in range(3_000)))
+    engine.add(crowd, vectors_of(crowd))
+    engine.delete(DocumentRef(id="crowd"))
+    before = _found(engine)
+    engine.maintain()
+    assert engine._live.words._tables.chunks.rows.ids.size == 2 * len(DOCUMENTS)
+    assert _found(engine) == before
+    assert engine.verify() == ()
+
+
 def test_a_damaged_row_is_never_quoted(tmp_path: Path, engine: RetrievalEngine) -> None:
     engine.close()
     _harm(tmp_path, "UPDATE chunks SET text = 'a false quotation' WHERE id = 1")

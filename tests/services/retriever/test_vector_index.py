@@ -292,25 +292,33 @@ def test_an_inverted_file_finds_most_of_the_nearest_with_a_part_of_its_cells(tmp
     assert hits >= 180
 
 
-def test_a_search_waits_while_the_index_changes(tmp_path: Path) -> None:
+def test_a_search_waits_neither_for_a_change_nor_for_a_new_base(tmp_path: Path) -> None:
     index = _index(tmp_path, [1])
-    with ThreadPoolExecutor(1) as pool:
-        with index._lock.writing():
-            search = pool.submit(index.search, QUERY, 1)
-            with pytest.raises(TimeoutError):
-                search.result(timeout=0.1)
-        assert search.result().keys() == {1}
+    with index._changing, ThreadPoolExecutor(1) as pool:
+        assert pool.submit(index.search, QUERY, 1).result(timeout=10).keys() == {1}
 
 
-def test_a_new_base_waits_for_the_searches_that_use_the_old_one(tmp_path: Path) -> None:
-    index = _index(tmp_path, [1])
-    file = build_base(tmp_path, DIM, _ids([1]), _read, _settings(tmp_path))
-    with ThreadPoolExecutor(1) as pool:
-        with index._lock.reading():
-            adoption = pool.submit(index.adopt, file)
-            with pytest.raises(TimeoutError):
-                adoption.result(timeout=0.1)
-        assert adoption.result()
+@pytest.mark.parametrize("removed", [[], [3, 39, 41, 2_900]])
+def test_searches_that_are_made_together_find_what_each_finds_alone(tmp_path: Path, removed: list[int]) -> None:
+    index = _index(tmp_path, list(range(1, 41)))
+    _compact(index, tmp_path, list(range(1, 41)))
+    index.add(_ids(list(range(41, 3_000))), _vectors(list(range(41, 3_000))))
+    index.remove(_ids(removed))
+    asked = [(unit_vector(f"question {number}"), number + 1) for number in range(20)]
+    alone = [index.search(query, k) for query, k in asked]
+    together = index._search_together(asked)
+    for found, expected, (query, _) in zip(together, alone, asked, strict=True):
+        assert list(found.values()) == pytest.approx(list(expected.values()), abs=1e-6)
+        assert found == pytest.approx(_exact(list(found), query), abs=1e-6)
+
+
+@pytest.mark.parametrize("exact_up_to", [FLAT, INVERTED])
+def test_gives_cosines_of_the_vectors_it_has_as_they_were_stored(tmp_path: Path, exact_up_to: int) -> None:
+    index = _index(tmp_path, [1, 2, 3])
+    _compact(index, tmp_path, [1, 2, 3], exact_up_to)
+    index.add(_ids([9, 8]), _vectors([9, 8]))
+    at_hand = [1, 3, 8] if exact_up_to == FLAT else [8]
+    assert index.cosines([3, 8, 1, 77], QUERY) == pytest.approx(_exact(at_hand), abs=1e-6)
 
 
 def test_a_replacement_is_never_seen_halfway_nor_is_a_new_base(tmp_path: Path) -> None:
