@@ -1,16 +1,20 @@
-"""How many questions a second does a server find the passages of, and how long does one take?
+"""How many questions a second does a server answer, with passages or with their summaries, and how long does one take?
 
     .venv/bin/python benchmarks/answering_peers.py [--texts CORPUS.jsonl --questions QUERIES.jsonl --paragraphs 2067] [--json FILE] [--plot FILE]
     .venv/bin/python benchmarks/answering_peers.py --paragraphs 200 --sides ekiben,txtai --clients 1,32 --seconds 2 --rounds 2
+    .venv/bin/python benchmarks/answering_peers.py --endpoint answer --clients 1,8 --seconds 20 --rounds 3
 
 Each side has stored the same paragraphs and gives the ten best for a question, by words and by meaning: `ekiben`, POST /v1/search of the four
 services; `haystack`, BM25 and vectors of its in-memory store, joined by reciprocal rank fusion, behind hayhooks; `txtai`, its API server over a
-hybrid index with content. All run at the same time and one is asked at a time, in turns. Each load is so many clients, each of whom asks its next
-question when it has its passages; no question comes twice. First all are asked the same questions: how many of the ten passages each has in common
-with Ekiben's.
+hybrid index with content. First all are asked the same questions: how many of the ten passages each has in common with Ekiben's. With `--endpoint
+answer` the eight best passages are summarized, 32 tokens each, by one model of random weights (benchmarks/random_models.py, t5-small): Ekiben's
+POST /v1/answer with the backend seq2seq, a component of Haystack around `generate`, and txtai's Summary pipeline in a workflow, the last two with
+the passages of a question in one batch. All run at the same time and one is asked at a time, in turns. Each load is so many clients, each of whom
+asks its next question when it has its answer; no question comes twice.
 """
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -31,7 +35,13 @@ from texts import paragraphs, questions, unending
 from clients.local_server import LOCALHOST, free_port
 
 OURS = ("ekiben",)
+ENDPOINTS = ("search", "answer")
 TOP_K = 10
+# As the peers' programs have them.
+SUMMARIES = 8
+NEW_TOKENS = 32
+GENERATOR = "t5-small"
+PATIENCE_S = 600.0
 COMPARED = 10
 WARM_UP_S = 2.0
 WARM_UP_CLIENTS = 8
@@ -39,12 +49,14 @@ WARM_UP_CLIENTS = 8
 
 @dataclass(frozen=True)
 class Side:
-    """How a side is started over the corpus, and asked; `passages` are the texts of its answer. `start` returns command and environment."""
+    """How a side is started over the corpus, and asked: `start` returns command and environment, the others are by endpoint. `found` are the
+    passages' texts of an answer, or its summaries.
+    """
 
     start: Callable[[Bench, Path, int], tuple[Sequence[str | Path], dict[str, str]]]
     ready: str
-    call: Callable[[int, str], Call]
-    passages: Callable[[Any], list[str]]
+    call: dict[str, Callable[[int, str], Call]]
+    found: dict[str, Callable[[Any], list[str]]]
 
 
 def _ekiben(bench: Bench, corpus: Path, port: int) -> tuple[Sequence[str | Path], dict[str, str]]:
@@ -62,29 +74,45 @@ def _txtai(bench: Bench, corpus: Path, port: int) -> tuple[Sequence[str | Path],
     index = bench.folder / "txtai"
     ingested_by_peer(bench, "txtai", corpus, index)
     configuration = bench.folder / "txtai.yml"
-    configuration.write_text(yaml.safe_dump({"path": str(index), "embeddings": {"path": str(bench.model), "content": True, "hybrid": True}}))
+    parts: dict[str, Any] = {"path": str(index), "embeddings": {"path": str(bench.model), "content": True, "hybrid": True}}
+    if "PEER_GENERATOR" in os.environ:
+        name = "txtai_answering.Answering"
+        parts |= {name: {"application": None}, "workflow": {"answer": {"tasks": [{"action": name, "onetomany": False}]}}}
+    configuration.write_text(yaml.safe_dump(parts))
     command = (bench.python("txtai"), "-m", "uvicorn", "txtai.api:app", "--host", LOCALHOST, "--port", str(port))
-    return command, {"CONFIG": str(configuration)}
+    return command, {"CONFIG": str(configuration), "PYTHONPATH": str(PROGRAMS)}
 
 
 SIDES = {
     "ekiben": Side(
         _ekiben,
         "/readyz",
-        lambda port, question: Call(local(port, "/v1/search"), {"query": question, "top_k": TOP_K}),
-        lambda answer: [passage["text"] for passage in answer["passages"]],
+        {
+            "search": lambda port, question: Call(local(port, "/v1/search"), {"query": question, "top_k": TOP_K}),
+            "answer": lambda port, question: Call(local(port, "/v1/answer"), {"question": question, "top_k": SUMMARIES}),
+        },
+        {
+            "search": lambda answer: [passage["text"] for passage in answer["passages"]],
+            "answer": lambda answer: [summary["text"] for summary in answer["summaries"]],
+        },
     ),
     "haystack": Side(
         _haystack,
         "/status",
-        lambda port, question: Call(local(port, "/search/run"), {"question": question}),
-        lambda answer: [passage["text"] for passage in answer["result"]],
+        dict.fromkeys(ENDPOINTS, lambda port, question: Call(local(port, "/question/run"), {"question": question})),
+        {
+            "search": lambda answer: [passage["text"] for passage in answer["result"]],
+            "answer": lambda answer: [one["summary"] for one in answer["result"]],
+        },
     ),
     "txtai": Side(
         _txtai,
         "/openapi.json",
-        lambda port, question: Call(local(port, "/search"), parameters={"query": question, "limit": str(TOP_K)}),
-        lambda answer: [passage["text"] for passage in answer],
+        {
+            "search": lambda port, question: Call(local(port, "/search"), parameters={"query": question, "limit": str(TOP_K)}),
+            "answer": lambda port, question: Call(local(port, "/workflow"), {"name": "answer", "elements": [question]}),
+        },
+        {"search": lambda answer: [passage["text"] for passage in answer], "answer": lambda answer: answer[0]},
     ),
 }
 
@@ -100,30 +128,48 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
     parser.add_argument("--rounds", type=int, default=5)
     add_options(parser)
+    parser.add_argument("--endpoint", choices=ENDPOINTS, default="search")
     arguments = parser.parse_args()
     texts, asked = paragraphs(arguments.texts, arguments.paragraphs), questions(arguments.questions)
     with tempfile.TemporaryDirectory() as name, bench(arguments, Path(name), with_clients=True) as here, ExitStack() as stack:
         corpus = write_corpus(here.folder / "corpus.jsonl", texts)
-        calls, skipped = _started(here, stack, corpus, arguments.sides, asked)
+        if arguments.endpoint == "answer":
+            _name_generator(here.folder / "generator", texts)
+        calls, skipped = _started(here, stack, corpus, arguments, asked)
         about = print_machine(here, {name: here.versions(name) for name in calls})
         print(f"{len(texts)} paragraphs stored, {len(asked)} questions")
-        about["in_common"] = _in_common(calls)
+        if arguments.endpoint == "search":
+            about["in_common"] = _in_common(calls)
+        else:
+            _check_summaries(calls)
         loads = _measured(calls, arguments)
-    found = rows(loads, OURS)
-    print_table(found)
-    print_skipped(skipped)
-    own = {"paragraphs": len(texts), "seconds": arguments.seconds, "rounds": arguments.rounds}
-    write_json(arguments.json, {**about, **own}, found, skipped)
-    plot(arguments.plot, found)
+        found = rows(loads, OURS)
+        print_table(found)
+        print_skipped(skipped)
+        own = {"endpoint": arguments.endpoint, "paragraphs": len(texts), "seconds": arguments.seconds, "rounds": arguments.rounds}
+        write_json(arguments.json, {**about, **own}, found, skipped)
+        plot(arguments.plot, found)
+
+
+def _name_generator(folder: Path, texts: Sequence[str]) -> None:
+    """A model of random weights that knows the words of `texts`, named to all sides. Nobody gives a question up."""
+    import torch
+    from random_models import save
+
+    save(GENERATOR, folder, torch.float32, texts)
+    os.environ["PEER_GENERATOR"] = os.environ["EKIBEN_GENERATOR__MODEL"] = str(folder)
+    os.environ |= {"EKIBEN_GENERATOR__BACKEND": "seq2seq", "EKIBEN_GENERATOR__MAX_NEW_TOKENS": str(NEW_TOKENS)}
+    os.environ |= {f"EKIBEN_ANSWERING__{key}_TIMEOUT_S": str(PATIENCE_S) for key in ("SUMMARY", "COMPOSE", "ANSWER")}
+    os.environ |= {f"EKIBEN_{key}__TIMEOUT_S": str(2 * PATIENCE_S) for key in ("GENERATOR", "GATEWAY")}
 
 
 def _started(
-    bench: Bench, stack: ExitStack, corpus: Path, names: Sequence[str], asked: Sequence[str]
+    bench: Bench, stack: ExitStack, corpus: Path, arguments: argparse.Namespace, asked: Sequence[str]
 ) -> tuple[dict[str, Iterator[Call]], dict[str, str]]:
-    """The sides that run, with the paragraphs stored, and why others don't. The first calls are those of `_in_common`."""
+    """The sides that run, with the paragraphs stored, and why others don't. The first calls are to compare."""
     calls: dict[str, Iterator[Call]] = {}
     skipped = {}
-    for name in names:
+    for name in arguments.sides:
         side, port = SIDES[name], free_port()
         try:
             command, environment = side.start(bench, corpus, port)
@@ -133,17 +179,24 @@ def _started(
         except Skipped as reason:
             skipped[name] = str(reason)
             continue
-        calls[name] = map(partial(side.call, port), chain(asked[:COMPARED], unending(asked[COMPARED:])))
+        calls[name] = map(partial(side.call[arguments.endpoint], port), chain(asked[:COMPARED], unending(asked[COMPARED:])))
     return calls, skipped
 
 
 def _in_common(calls: dict[str, Iterator[Call]]) -> dict[str, float]:
     """The mean number of passages that a side's answer shares with the first side's."""
-    found = {name: [set(SIDES[name].passages(ask(own))) for _ in range(COMPARED)] for name, own in calls.items()}
+    found = {name: [set(SIDES[name].found["search"](ask(own))) for _ in range(COMPARED)] for name, own in calls.items()}
     first = next(iter(found.values()))
     shared = {name: statistics.mean(len(a & b) for a, b in zip(own, first, strict=True)) for name, own in found.items()}
     print(f"passages in common with {next(iter(found))}'s: " + ", ".join(f"{name} {count:.1f}" for name, count in shared.items()), flush=True)
     return shared
+
+
+def _check_summaries(calls: dict[str, Iterator[Call]]) -> None:
+    """That each side answers a question with as many summaries, and none of them is empty."""
+    for name, own in calls.items():
+        if len([text for text in SIDES[name].found["answer"](ask(own)) if text]) != SUMMARIES:
+            raise SystemExit(f"{name} does not answer with {SUMMARIES} summaries")
 
 
 def _measured(calls: dict[str, Iterator[Call]], arguments: argparse.Namespace) -> list[Load]:

@@ -12,6 +12,8 @@ from typing import Any
 import aiohttp
 import uvloop
 
+PAUSE_AFTER_FAILURE_S = 0.05
+
 Row = dict[str, Any]
 
 
@@ -32,12 +34,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Load:
-    """One repetition: what so many clients got of one side. `clients` is "1 after 64" for a lone one right after a burst."""
+    """One repetition: what so many clients got of one side. `clients` is "1 after 64" for a lone one right after a burst; rate and latencies, in
+    order, are those of the answers with 200.
+    """
 
     side: str
     clients: str
     per_s: float
     latencies_s: tuple[float, ...]
+    failed: int = 0
 
 
 def ask(calls: Iterator[Call]) -> Any:
@@ -52,16 +57,18 @@ def ask(calls: Iterator[Call]) -> Any:
 
 
 def measure(side: str, calls: Iterator[Call], clients: int, seconds: float, label: str | None = None) -> Load:
-    """So many clients for so long; who has begun when the time is up finishes. Raises where a call isn't answered 200."""
+    """So many clients for so long; who has begun when the time is up finishes."""
     latencies: list[float] = []
+    failed = 0
 
     async def client(session: aiohttp.ClientSession, until: float) -> None:
+        nonlocal failed
         while (started := time.perf_counter()) < until:
-            async with next(calls).send(session) as response:
-                content = await response.read()
-            if response.status != 200:
-                raise RuntimeError(f"{side} answered {response.status}: {content[:300]!r}")
-            latencies.append(time.perf_counter() - started)
+            if await _succeeds(session, next(calls)):
+                latencies.append(time.perf_counter() - started)
+            else:
+                failed += 1
+                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
 
     async def all_clients() -> float:
         async with _session() as session:
@@ -70,50 +77,59 @@ def measure(side: str, calls: Iterator[Call], clients: int, seconds: float, labe
             return time.perf_counter() - started
 
     took = _run(all_clients())
-    return Load(side, label or str(clients), len(latencies) / took, tuple(sorted(latencies)))
+    return Load(side, label or str(clients), len(latencies) / took, tuple(sorted(latencies)), failed)
+
+
+async def _succeeds(session: aiohttp.ClientSession, call: Call) -> bool:
+    try:
+        async with call.send(session) as response:
+            await response.read()
+            return bool(response.status == 200)
+    except (aiohttp.ClientError, TimeoutError):
+        return False
 
 
 def rows(loads: Sequence[Load], ours: Sequence[str]) -> list[Row]:
     """A row for each load and side. Requests/s is the median of the repetitions, p50 and p99 are of all their latencies, `x` is the median of the
     repetitions' ratios to the fastest side that is not ours.
     """
+    groups: dict[str, dict[str, list[Load]]] = {}
+    for load in loads:
+        groups.setdefault(load.clients, {}).setdefault(load.side, []).append(load)
     found = []
-    for clients in dict.fromkeys(load.clients for load in loads):
-        rates = {
-            side: [load.per_s for load in loads if (load.side, load.clients) == (side, clients)]
-            for side in dict.fromkeys(load.side for load in loads if load.clients == clients)
-        }
-        peers = [side for side in rates if side not in ours]
-        best = max(peers, key=lambda side: statistics.median(rates[side]), default=None)
-        for side, own in rates.items():
-            latencies = sorted(one for load in loads if (load.side, load.clients) == (side, clients) for one in load.latencies_s)
-            against = [a / b for a, b in zip(own, rates[best], strict=True)] if best else []
-            found.append(
-                {
-                    "clients": clients,
-                    "side": side,
-                    "per_s": statistics.median(own),
-                    "least_per_s": min(own),
-                    "most_per_s": max(own),
-                    "x": statistics.median(against) if against else None,
-                    "p50_ms": statistics.median(latencies) * 1000,
-                    "p99_ms": latencies[int(0.99 * (len(latencies) - 1))] * 1000,
-                    "requests": len(latencies),
-                }
-            )
+    for sides in groups.values():
+        rates = {side: statistics.median(load.per_s for load in own) for side, own in sides.items() if side not in ours}
+        best = sides[max(rates, key=lambda side: rates[side])] if any(rates.values()) else None
+        found += [_row(own, best) for own in sides.values()]
     return found
+
+
+def _row(loads: Sequence[Load], best: Sequence[Load] | None) -> Row:
+    rates = [load.per_s for load in loads]
+    latencies = sorted(one for load in loads for one in load.latencies_s)
+    ratios = [own.per_s / theirs.per_s for own, theirs in zip(loads, best, strict=True) if theirs.per_s] if best else []
+    return {
+        "clients": loads[0].clients,
+        "side": loads[0].side,
+        "per_s": statistics.median(rates),
+        "least_per_s": min(rates),
+        "most_per_s": max(rates),
+        "x": statistics.median(ratios) if ratios else None,
+        "p50_ms": statistics.median(latencies) * 1000 if latencies else None,
+        "p99_ms": latencies[int(0.99 * len(latencies))] * 1000 if latencies else None,
+        "requests": len(latencies),
+        "failed": sum(load.failed for load in loads),
+    }
 
 
 def print_table(found: Sequence[Row], noun: str = "requests") -> None:
     """As Markdown."""
-    print(f"\n| clients | side | {noun}/s | least to most | x the best peer | p50 ms | p99 ms |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(f"\n| clients | side | {noun}/s | least to most | x the best peer | p50 ms | p99 ms | failed |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in found:
-        ratio = f"{row['x']:.2f}" if row["x"] else ""
-        print(
-            f"| {row['clients']} | {row['side']} | {row['per_s']:.1f} | {row['least_per_s']:.1f} to {row['most_per_s']:.1f} | {ratio} "
-            f"| {row['p50_ms']:.1f} | {row['p99_ms']:.1f} |"
-        )
+        ratio, p50, p99 = (f"{row[key]:.{digits}f}" if row[key] is not None else "" for key, digits in (("x", 2), ("p50_ms", 1), ("p99_ms", 1)))
+        rates = f"{row['per_s']:.1f} | {row['least_per_s']:.1f} to {row['most_per_s']:.1f}"
+        print(f"| {row['clients']} | {row['side']} | {rates} | {ratio} | {p50} | {p99} | {row['failed']} |")
 
 
 def write_json(path: Path | None, about: Mapping[str, Any], found: Sequence[Row], skipped: Mapping[str, str]) -> None:
@@ -138,7 +154,7 @@ def plot(path: Path | None, found: Sequence[Row], noun: str = "requests") -> Non
     mpl.rcParams["svg.hashsalt"] = "ekiben"
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     rates, waits = figure.subplots(1, 2)
-    levels = [row for row in found if row["clients"].isdigit()]
+    levels = [row for row in found if row["clients"].isdigit() and row["requests"]]
     for number, side in enumerate(dict.fromkeys(row["side"] for row in levels)):
         own = [row for row in levels if row["side"] == side]
         clients = [int(row["clients"]) for row in own]

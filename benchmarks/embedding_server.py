@@ -24,7 +24,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from closed_loop import Call, Load, ask, measure, plot, print_skipped, print_table, rows, write_json
+from closed_loop import Call, Load, Row, ask, measure, plot, print_skipped, print_table, rows, write_json
 from peers import PROBE, PROGRAMS, Bench, Skipped, add_options, bench, check_vectors, local, print_machine
 from texts import paragraphs, sentences, unending
 
@@ -128,11 +128,12 @@ def main() -> None:
         about = print_machine(here, {side: here.versions(SIDES[side].packages) for side in calls})
         check_vectors({name: SIDES[name].vector(ask(own)) for name, own in calls.items()})
         loads = _measured(here, calls, arguments, texts)
-    found = rows(loads, OURS)
-    print_table(found)
-    print_skipped(skipped)
-    write_json(arguments.json, {**about, "seconds": arguments.seconds, "rounds": arguments.rounds}, found, skipped)
-    plot(arguments.plot, found)
+        found = rows(loads, OURS)
+        print_table(found)
+        _print_goals(found)
+        print_skipped(skipped)
+        write_json(arguments.json, {**about, "seconds": arguments.seconds, "rounds": arguments.rounds}, found, skipped)
+        plot(arguments.plot, found)
 
 
 def _started(bench: Bench, stack: ExitStack, names: Sequence[str], texts: Sequence[str]) -> tuple[dict[str, Iterator[Call]], dict[str, str]]:
@@ -166,6 +167,20 @@ def _measured(bench: Bench, calls: dict[str, Iterator[Call]], arguments: argpars
                     loads.append(alone.measure(arguments.seconds))
             print(f"  round {number + 1} of {arguments.rounds}", flush=True)
     return loads
+
+
+def _print_goals(found: Sequence[Row]) -> None:
+    """The Embedder beside infinity at each load, and a lone client's wait beside the one in process."""
+    of = {(row["clients"], row["side"]): row for row in found}
+    print()
+    for clients in dict.fromkeys(row["clients"] for row in found):
+        ours, theirs = of.get((clients, "embedder")), of.get((clients, "infinity"))
+        if ours and theirs and theirs["requests"]:
+            ratio = ours["per_s"] / theirs["per_s"]
+            print(f"embedder at {clients}: {ratio:.2f} x infinity's requests/s, p99 {ours['p99_ms']:.1f} against {theirs['p99_ms']:.1f} ms")
+    if alone := of.get(("1", "in process")):
+        waits = {clients: row["p50_ms"] - alone["p50_ms"] for (clients, side), row in of.items() if side == "embedder" and clients.split()[0] == "1"}
+        print("a lone client's p50 against the one in process: " + ", ".join(f"{clients}: {wait:+.1f} ms" for clients, wait in waits.items()))
 
 
 class _InProcess:

@@ -53,12 +53,12 @@ def main() -> None:
         characters = statistics.mean(map(len, texts))
         print(f"{len(texts)} paragraphs of {characters:.0f} characters; paragraphs/s", flush=True)
         runs = _measured(sides, arguments.rounds, len(texts))
-    check_vectors({side: own[0]["vector"] for side, own in runs.items() if "vector" in own[0]})
-    found = _rows(runs, len(texts))
-    _print_table(found)
-    print_skipped(skipped)
-    write_json(arguments.json, {**about, "paragraphs": len(texts), "characters": characters, "rounds": arguments.rounds}, found, skipped)
-    _plot(arguments.plot, found)
+        check_vectors({side: own[0]["vector"] for side, own in runs.items() if "vector" in own[0]})
+        found = _rows(runs, len(texts))
+        _print_table(found)
+        print_skipped(skipped)
+        write_json(arguments.json, {**about, "paragraphs": len(texts), "characters": characters, "rounds": arguments.rounds}, found, skipped)
+        _plot(arguments.plot, found)
 
 
 def write_corpus(file: Path, texts: Sequence[str]) -> Path:

