@@ -6,7 +6,7 @@
 
 Each side has stored the same paragraphs and gives the ten best for a question, by words and by meaning: `ekiben`, POST /v1/search of the four
 services; `haystack`, BM25 and vectors of its in-memory store, joined by reciprocal rank fusion, behind hayhooks; `txtai`, its API server over a
-hybrid index with content. First all are asked the same questions: how many of the ten passages each has in common with Ekiben's. With `--endpoint
+hybrid index with content. First all are asked the same questions: how many of their documents each has in common with Ekiben's. With `--endpoint
 answer` the eight best passages are summarized, 32 tokens each, by one model of random weights (benchmarks/random_models.py, t5-small): Ekiben's
 POST /v1/answer with the backend seq2seq, a component of Haystack around `generate`, and txtai's Summary pipeline in a workflow, the last two with
 the passages of a question in one batch. All run at the same time and one is asked at a time, in turns. Each load is so many clients, each of whom
@@ -50,7 +50,7 @@ WARM_UP_CLIENTS = 8
 @dataclass(frozen=True)
 class Side:
     """How a side is started over the corpus, and asked: `start` returns command and environment, the others are by endpoint. `found` are the
-    passages' texts of an answer, or its summaries.
+    documents of an answer's passages, or its summaries.
     """
 
     start: Callable[[Bench, Path, int], tuple[Sequence[str | Path], dict[str, str]]]
@@ -92,7 +92,7 @@ SIDES = {
             "answer": lambda port, question: Call(local(port, "/v1/answer"), {"question": question, "top_k": SUMMARIES}),
         },
         {
-            "search": lambda answer: [passage["text"] for passage in answer["passages"]],
+            "search": lambda answer: [passage["document_id"] for passage in answer["passages"]],
             "answer": lambda answer: [summary["text"] for summary in answer["summaries"]],
         },
     ),
@@ -101,7 +101,7 @@ SIDES = {
         "/status",
         dict.fromkeys(ENDPOINTS, lambda port, question: Call(local(port, "/question/run"), {"question": question})),
         {
-            "search": lambda answer: [passage["text"] for passage in answer["result"]],
+            "search": lambda answer: [passage["source"] for passage in answer["result"]],
             "answer": lambda answer: [one["summary"] for one in answer["result"]],
         },
     ),
@@ -112,7 +112,7 @@ SIDES = {
             "search": lambda port, question: Call(local(port, "/search"), parameters={"query": question, "limit": str(TOP_K)}),
             "answer": lambda port, question: Call(local(port, "/workflow"), {"name": "answer", "elements": [question]}),
         },
-        {"search": lambda answer: [passage["text"] for passage in answer], "answer": lambda answer: answer[0]},
+        {"search": lambda answer: [passage["id"] for passage in answer], "answer": lambda answer: answer[0]},
     ),
 }
 
@@ -184,11 +184,11 @@ def _started(
 
 
 def _in_common(calls: dict[str, Iterator[Call]]) -> dict[str, float]:
-    """The mean number of passages that a side's answer shares with the first side's."""
+    """The mean number of documents that a side's answer shares with the first side's."""
     found = {name: [set(SIDES[name].found["search"](ask(own))) for _ in range(COMPARED)] for name, own in calls.items()}
     first = next(iter(found.values()))
     shared = {name: statistics.mean(len(a & b) for a, b in zip(own, first, strict=True)) for name, own in found.items()}
-    print(f"passages in common with {next(iter(found))}'s: " + ", ".join(f"{name} {count:.1f}" for name, count in shared.items()), flush=True)
+    print(f"documents in common with {next(iter(found))}'s: " + ", ".join(f"{name} {count:.1f}" for name, count in shared.items()), flush=True)
     return shared
 
 

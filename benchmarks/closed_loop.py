@@ -167,7 +167,7 @@ def plot(path: Path | None, found: Sequence[Row], noun: str = "requests") -> Non
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("clients asking at once")
         axes.set_xscale("log", base=2)
-        axes.set_xticks([int(row["clients"]) for row in levels], [row["clients"] for row in levels])
+        axes.set_xticks(*zip(*dict.fromkeys((int(row["clients"]), row["clients"]) for row in levels), strict=True))
         axes.legend(fontsize=6)
         axes.grid(alpha=0.3)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -64,4 +64,4 @@ class PipelineWrapper(BasePipelineWrapper):
         if GENERATOR:
             return [{"summary": text} for text in self.pipeline.run({**asked, "summarizer": {"question": question}})["summarizer"]["summaries"]]
         documents = self.pipeline.run(asked)["joiner"]["documents"]
-        return [{"id": document.id, "text": document.content, "score": document.score} for document in documents]
+        return [{"source": document.meta["source_id"], "text": document.content, "score": document.score} for document in documents]
