@@ -36,18 +36,17 @@ import httpx
 import psutil
 import torch
 from _bentoml_impl.client import RemoteProxy
+from texts import paragraphs
 
 from clients.http_client import EkibenClient
 from core.schemas import Document, EmbedItem, EncoderInfo, SplitDocument
 from core.settings import settings
-from pipelines.ingestion.loading import SUPPORTED_SUFFIXES, load_file
+from pipelines.ingestion.loading import load_file
 from pipelines.ingestion.normalizing import normalize_document
 from pipelines.ingestion.splitting import TokenSplitter
 from services.embedder.service import Embedder
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "data" / "sample" / "documents"
-SHORTEST_PARAGRAPH = 200
 PARAGRAPHS_PER_FILE = {"40 paragraphs a file": 40, "1 paragraph a file": 1}
 # Requests in flight and texts of each: from what just keeps one batch waiting to far more than there is room for.
 WAYS = ((2, 32), (4, 32), (16, 32), (3, 128), (8, 128))
@@ -86,9 +85,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the services are stopped then, too
-    paragraphs = (_lines_of(arguments.texts) if arguments.texts else _numbered_sample(arguments.paragraphs))[: arguments.paragraphs]
+    texts = paragraphs(arguments.texts, arguments.paragraphs)
     with tempfile.TemporaryDirectory() as name, _serving(Path(name)) as services:
-        folders = [_written(Path(name) / str(count), label, count, paragraphs, services.encoder) for label, count in PARAGRAPHS_PER_FILE.items()]
+        folders = [_written(Path(name) / str(count), label, count, texts, services.encoder) for label, count in PARAGRAPHS_PER_FILE.items()]
         _print_machine()
         way = _best_way(services, folders[0].passages[:PASSAGES_TO_TRY])
         startup_s = statistics.median(services.start_up(Path(name) / "one") for _ in range(arguments.rounds))
@@ -140,18 +139,6 @@ def _print_machine() -> None:
 
 
 # -- texts ----------------------------------------------------------------------------------------------------------------------------
-
-
-def _lines_of(file: Path) -> list[str]:
-    return list(dict.fromkeys(json.loads(line)["text"] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()))
-
-
-def _numbered_sample(count: int) -> list[str]:
-    files = [path for path in sorted(SAMPLE.rglob("*")) if path.suffix in SUPPORTED_SUFFIXES]
-    documents = [item for path in files for item in load_file(path, id=path.name, limits=settings().ingestion) if isinstance(item, Document)]
-    parts = [" ".join(part.split()) for document in documents for part in re.split(r"\n\s*\n", document.text)]
-    paragraphs = [part for part in parts if len(part) >= SHORTEST_PARAGRAPH]
-    return [f"Entry {number}. {paragraphs[number % len(paragraphs)]}" for number in range(count)]
 
 
 def _written(path: Path, name: str, paragraphs_per_file: int, paragraphs: Sequence[str], encoder: EncoderInfo) -> Folder:

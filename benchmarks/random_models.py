@@ -44,7 +44,9 @@ def _tokenizer_of_words(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     words = {word: number for number, word in enumerate(list(known)[: min(VOCABULARIES["t5-small"], len(known))])}
     tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+    # As those of a T5 have them; `generate` refuses a token_type_ids.
+    names = ["input_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", model_input_names=names)
 
 
 def _tokenizer_of_bytes() -> PreTrainedTokenizerFast:
