@@ -22,6 +22,15 @@ def unpack(text: str) -> Vector:
     return np.frombuffer(base64.b64decode(text), dtype="<f4")
 
 
+def cosines(rows: Vector, vector: Vector) -> Vector:
+    """Of unit `rows`, float32 `[n, dim]`, with a unit `vector`, float32 `[dim]`: each has the same bits whatever the other rows are.
+
+    A product of matrices adds up in an order that depends on how many rows there are.
+    """
+    found: Vector = np.einsum("ij,j->i", rows, vector)
+    return found
+
+
 def rounded(cosine: float) -> float:
     """A cosine to five decimals: every one goes through here before passages or sentences are ordered by it.
 

@@ -12,6 +12,7 @@ import numpy as np
 from core.errors import StoreCorrupt
 from core.schemas import ChannelRanks, ChannelScores, Passage
 from core.vectors import Vector
+from core.vectors import cosines as of_rows
 from services.retriever import checksums, documents
 from services.retriever.schema import ChunkIds
 from services.retriever.scope import Scope
@@ -88,7 +89,7 @@ def cosines(connection: sqlite3.Connection, ids: Sequence[int], vector: Vector) 
     if not rows:
         return {}
     found, vectors = _matrix(rows, vector.size)
-    return dict(zip(found.tolist(), (vectors @ vector).tolist(), strict=True))
+    return dict(zip(found.tolist(), of_rows(vectors, vector).tolist(), strict=True))
 
 
 def stored_vectors(connection: sqlite3.Connection, dim: int, ids: ChunkIds) -> Iterator[tuple[ChunkIds, Vector]]:

@@ -81,11 +81,9 @@ class Search:
         if self.index is None or self.vector is None:
             return {}
         with self._timed("dense"):
-            found = self.index.search(self.vector, self._candidates, allowed)
-            if self.index.exact:
-                return found
-            exact = passages.cosines(self.snapshot, list(found), self.vector)
-            return {chunk: exact[chunk] for chunk in fusion.ranked(exact)}
+            # What an index tells of their cosines depends on how it came to them: by 8 bits a number, or together with other searches.
+            found = self._cosines(list(self.index.search(self.vector, self._candidates, allowed)), self.vector)
+            return {chunk: found[chunk] for chunk in fusion.ranked(found)}
 
     def _cosines(self, chunks: Sequence[int], vector: Vector) -> Scores:
         """From the vector index as far as it has them, which may be a change behind; the vector of a chunk never changes."""

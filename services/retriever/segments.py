@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from core.vectors import Vector
+from core.vectors import Vector, cosines
 from services.retriever.highest import highest
 from services.retriever.schema import ChunkIds
 
@@ -124,7 +124,7 @@ class FlatBase(Base):
     def cosines(self, ids: ChunkIds, query: Vector) -> Nearest:
         """See `Segment.cosines`."""
         positions = self._positions(ids)
-        return Nearest(self.ids[positions], self._rows[positions] @ query)
+        return Nearest(self.ids[positions], cosines(self._rows[positions], query))
 
     def _nearest(self, queries: Vector, k: int, chosen: Chosen, eligible: int) -> Sequence[_Found]:
         return _nearest_rows(self._rows, queries, k, chosen, eligible)
@@ -191,7 +191,7 @@ class Recent(Segment):
     def cosines(self, ids: ChunkIds, query: Vector) -> Nearest:
         """See `Segment.cosines`."""
         positions = self._positions(ids)
-        return Nearest(self.ids[positions], self._rows[positions] @ query)
+        return Nearest(self.ids[positions], cosines(self._rows[positions], query))
 
     @property
     def _rows(self) -> Vector:

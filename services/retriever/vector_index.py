@@ -30,7 +30,6 @@ log = logging.getLogger("ekiben.retriever")
 class _State(NamedTuple):
     base: Base
     recent: Recent
-    exact: bool
 
     @property
     def segments(self) -> tuple[Segment, Segment]:
@@ -48,7 +47,7 @@ class VectorIndex:
         self._folder = folder
         self._settings = settings
         self._changing = threading.Lock()
-        self._state = _State(FlatBase(np.empty(0, np.int64), np.empty((0, dim), np.float32)), Recent(dim), exact=True)
+        self._state = _State(FlatBase(np.empty(0, np.int64), np.empty((0, dim), np.float32)), Recent(dim))
         self._together = Gathering(self._search_together, _TOGETHER, at_once=os.cpu_count() or 1)
 
     @classmethod
@@ -64,18 +63,13 @@ class VectorIndex:
         recent = Recent(dim, room=missing.size)
         for ids, vectors in read(missing):
             recent = recent.append(ids, vectors)
-        index._state = _State(base, recent, base.exact)
+        index._state = _State(base, recent)
         if base.ids.size and index.pending:
             log.info("vector index caught up with the store", extra={"added": missing.size, "removed": base.gone, "snapshot": base.ids.size})
         return index
 
     def __len__(self) -> int:
         return sum(segment.count for segment in self._state.segments)
-
-    @property
-    def exact(self) -> bool:
-        """Whether the cosines of every search that has ended are exact. Where not, compare the vectors in the store with the query once more."""
-        return self._state.exact
 
     @property
     def pending(self) -> int:
@@ -109,13 +103,13 @@ class VectorIndex:
         """Forget `removed` and add `vectors`, float32 `[n, dim]`, unit rows, under `added`; no search sees one without the other."""
         rows = vectors.reshape(added.size, self.dim)
         with self._changing:
-            base, recent, exact = self._state
-            self._state = _State(base.without(removed), recent.without(removed).append(added, rows), exact)
+            base, recent = self._state
+            self._state = _State(base.without(removed), recent.without(removed).append(added, rows))
 
     def search(self, vector: Vector, k: int, allowed: ChunkIds | None = None) -> dict[int, float]:
         """The `k` chunks of the highest cosine with `vector` (float32 `[dim]`, unit), among `allowed` where it is given; fewer if there are fewer.
 
-        Best first. Which of equal cosines comes in as the last one is for FAISS to say; it is the same one each time. See `exact`.
+        Best first. Which of equal cosines comes in as the last one is for FAISS to say. The cosines are only good enough to find by: see `cosines`.
         """
         query = np.ascontiguousarray(vector.reshape(self.dim), np.float32)
         if allowed is None and self._state.base.exact:
@@ -149,14 +143,14 @@ class VectorIndex:
             return False
         in_base = Members(base.ids)
         with self._changing:
-            old, recent, exact = self._state
+            old, recent = self._state
             kept = old.ids[old.alive]
             if not in_base.among(kept).all():
                 log.warning("snapshot of the vector index not used", extra={"file": file.path(self._folder).name, "reason": "older"})
                 return False
             live = Members(np.concatenate([kept, recent.ids[recent.alive]]))
             base = base.without(base.ids[~live.among(base.ids)])
-            self._state = _State(base, recent.only(recent.alive & ~in_base.among(recent.ids)), exact and base.exact)
+            self._state = _State(base, recent.only(recent.alive & ~in_base.among(recent.ids)))
         return True
 
     def _opened(self, file: SnapshotFile) -> Base | None:

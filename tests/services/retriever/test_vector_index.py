@@ -247,16 +247,6 @@ def test_a_document_that_changes_again_and_again_does_not_fill_the_memory(tmp_pa
     assert index.search(QUERY, 9).keys() == {4_999}
 
 
-def test_says_whether_cosines_are_exact(tmp_path: Path) -> None:
-    index = _index(tmp_path, [1, 2])
-    assert index.exact
-    _compact(index, tmp_path, [1, 2])
-    assert index.exact
-    inverted = _compact(index, tmp_path, [1, 2], INVERTED)
-    assert not index.exact
-    assert not VectorIndex.open(tmp_path, DIM, inverted, _ids([1, 2]), _read, _settings(tmp_path)).exact
-
-
 def _inverted_index(folder: Path, count: int, probes: int) -> VectorIndex:
     live = np.arange(1, count + 1)
     file = build_base(folder, DIM, live, _read, _settings(folder, INVERTED))
@@ -319,6 +309,14 @@ def test_gives_cosines_of_the_vectors_it_has_as_they_were_stored(tmp_path: Path,
     index.add(_ids([9, 8]), _vectors([9, 8]))
     at_hand = [1, 3, 8] if exact_up_to == FLAT else [8]
     assert index.cosines([3, 8, 1, 77], QUERY) == pytest.approx(_exact(at_hand), abs=1e-6)
+
+
+def test_a_cosine_has_the_same_bits_whatever_is_asked_with_it(tmp_path: Path) -> None:
+    index = _index(tmp_path, list(range(1, 300)))
+    all_of_them = index.cosines(list(range(1, 300)), QUERY)
+    for count in (1, 2, 3, 5, 17, 100):
+        few = index.cosines(list(range(1, 1 + count)), QUERY)
+        assert few == {id_: all_of_them[id_] for id_ in few}
 
 
 def test_a_replacement_is_never_seen_halfway_nor_is_a_new_base(tmp_path: Path) -> None:
