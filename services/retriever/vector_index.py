@@ -22,7 +22,7 @@ from services.retriever.snapshot import SnapshotFile
 _COMPACT_SHARE: Final = 0.1
 
 _TOGETHER: Final = 16
-"""Searches that are made in one pass over the vectors: 4 take 18 ms, 16 take 20, each by itself 6 to 8 (100,000 vectors of dim 384, one core)."""
+"""Searches that are made in one pass over the vectors: 4 take 18 ms, 16 take 20, each by itself 6 to 8 (100,000 of dim 384, one core)."""
 
 log = logging.getLogger("ekiben.retriever")
 

@@ -1,8 +1,8 @@
 """The lexical channel: BM25 over titles, headings and texts, from what the full-text index of the store knows of each term.
 
-FTS5 finds the same with `bm25()` and reads three times, for every question, where each of its words stands: 16 ms a question at 100,000
-chunks. Here that is read once a term and kept (1 ms, 4 where it has to be read); nothing is written, and a process that starts reads anew what it is
-asked for.
+FTS5 finds the same with `bm25()` and reads three times, for every question, where each of its words stands: 14 ms a question at 100,000
+chunks. Here that is read once a term and kept: 1 ms a question, 4 where it has to be read. Nothing is written, and a process that starts
+reads anew what it is asked for.
 """
 
 import sqlite3
