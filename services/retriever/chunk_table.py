@@ -25,9 +25,9 @@ class Rows(NamedTuple):
     def below(self, last: int) -> "Rows":
         """Those with ids up to `last`."""
         end = int(np.searchsorted(self.ids, last, "right"))
-        return self.part(slice(end))
+        return self.where(slice(end))
 
-    def part(self, rows: slice) -> "Rows":
+    def where(self, rows: slice | NDArray[np.bool_]) -> "Rows":
         """Some of the rows."""
         return Rows(self.ids[rows], self.lengths[rows], self.removed_by[rows])
 
@@ -51,7 +51,7 @@ class ChunkTable:
     @property
     def rows(self) -> Rows:
         """All rows."""
-        return self._rows.part(slice(self._size))
+        return self._rows.where(slice(self._size))
 
     @property
     def last(self) -> int:

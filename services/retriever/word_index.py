@@ -108,7 +108,7 @@ class WordIndex:
             old = self._tables.chunks.rows
             for change in np.unique(old.removed_by[(old.removed_by > version) & (old.removed_by < NEVER)]).tolist():
                 fresh.chunks.remove(old.ids[old.removed_by == change], change)
-            fresh.chunks.append(old.part(slice(np.searchsorted(old.ids, fresh.chunks.last, "right"), None)))
+            fresh.chunks.append(old.where((old.ids > fresh.chunks.last) & (old.removed_by > version)))
             fresh.postings.restart(fresh.chunks.rows.ids.size)
             self._tables = fresh
 
