@@ -93,7 +93,7 @@ SIDES = {
         },
         {
             "search": lambda answer: [passage["document_id"] for passage in answer["passages"]],
-            "answer": lambda answer: [summary["text"] for summary in answer["summaries"]],
+            "answer": lambda answer: [summary["text"] for summary in answer["summaries"] if not summary.get("error")],
         },
     ),
     "haystack": Side(
@@ -193,10 +193,10 @@ def _in_common(calls: dict[str, Iterator[Call]]) -> dict[str, float]:
 
 
 def _check_summaries(calls: dict[str, Iterator[Call]]) -> None:
-    """That each side answers a question with as many summaries, and none of them is empty."""
+    """That each side answers a question with as many summaries. What Ekiben reads of random words may be nothing."""
     for name, own in calls.items():
-        if len([text for text in SIDES[name].found["answer"](ask(own)) if text]) != SUMMARIES:
-            raise SystemExit(f"{name} does not answer with {SUMMARIES} summaries")
+        if (count := len(SIDES[name].found["answer"](answer := ask(own)))) != SUMMARIES:
+            raise SystemExit(f"{name} answers with {count} summaries instead of {SUMMARIES}: {str(answer)[:500]}")
 
 
 def _measured(calls: dict[str, Iterator[Call]], arguments: argparse.Namespace) -> list[Load]:
