@@ -200,12 +200,15 @@ def _check_summaries(calls: dict[str, Iterator[Call]]) -> None:
 
 
 def _measured(calls: dict[str, Iterator[Call]], arguments: argparse.Namespace) -> list[Load]:
-    for name, own in calls.items():
-        measure(name, own, WARM_UP_CLIENTS, WARM_UP_S)
+    if arguments.endpoint == "search":
+        for name, own in calls.items():
+            measure(name, own, WARM_UP_CLIENTS, WARM_UP_S)
     loads = []
     for number in range(arguments.rounds):
         for clients in arguments.clients:
-            loads += [measure(name, own, clients, arguments.seconds) for name, own in calls.items()]
+            for name, own in calls.items():
+                loads.append(measure(name, own, clients, arguments.seconds))
+                print(f"  {clients} clients, {name}: {loads[-1].per_s:.2f}/s", file=sys.stderr, flush=True)
         print(f"  round {number + 1} of {arguments.rounds}", flush=True)
     return loads
 
