@@ -128,7 +128,7 @@ def print_table(found: Sequence[Row], noun: str = "requests") -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in found:
         ratio, p50, p99 = (f"{row[key]:.{digits}f}" if row[key] is not None else "" for key, digits in (("x", 2), ("p50_ms", 1), ("p99_ms", 1)))
-        rates = f"{row['per_s']:.1f} | {row['least_per_s']:.1f} to {row['most_per_s']:.1f}"
+        rates = f"{row['per_s']:.3g} | {row['least_per_s']:.3g} to {row['most_per_s']:.3g}"
         print(f"| {row['clients']} | {row['side']} | {rates} | {ratio} | {p50} | {p99} | {row['failed']} |")
 
 
