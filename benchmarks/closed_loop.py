@@ -128,8 +128,8 @@ def print_table(found: Sequence[Row], noun: str = "requests") -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in found:
         ratio, p50, p99 = (f"{row[key]:.{digits}f}" if row[key] is not None else "" for key, digits in (("x", 2), ("p50_ms", 1), ("p99_ms", 1)))
-        rates = f"{row['per_s']:.1f} | {row['least_per_s']:.1f} to {row['most_per_s']:.1f}"
-        print(f"| {row['clients']} | {row['side']} | {rates} | {ratio} | {p50} | {p99} | {row['failed']} |")
+        rate, least, most = (f"{row[key]:.{1 if row[key] >= 10 else 2}f}" for key in ("per_s", "least_per_s", "most_per_s"))
+        print(f"| {row['clients']} | {row['side']} | {rate} | {least} to {most} | {ratio} | {p50} | {p99} | {row['failed']} |")
 
 
 def write_json(path: Path | None, about: Mapping[str, Any], found: Sequence[Row], skipped: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -157,7 +158,7 @@ def bench(arguments: argparse.Namespace, folder: Path, *, with_clients: bool) ->
         yield Bench(arguments.cache.expanduser(), arguments.torch_index, cores, clients, folder)
 
 
-def machine(bench: Bench) -> dict[str, object]:
+def machine(bench: Bench) -> dict[str, Any]:
     """Date, processor, cores and Python."""
     model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     flags = re.search(r"flags\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
@@ -173,10 +174,10 @@ def machine(bench: Bench) -> dict[str, object]:
     }
 
 
-def print_machine(bench: Bench, sides: Mapping[str, str]) -> dict[str, object]:
+def print_machine(bench: Bench, sides: Mapping[str, str]) -> dict[str, Any]:
     """The machine's line and a line a side with its versions; returns both for the JSON."""
     about = machine(bench)
-    flags = " ".join(about["flags"])  # type: ignore[call-overload]
+    flags = " ".join(about["flags"])
     print(f"{about['date']}, {about['cpu']} ({flags}), {about['cores']} cores, Python {about['python']}")
     print(f"servers on cores {about['server_cores']}, {len(bench.cores)} threads; this program on {about['client_cores']}; model {MODEL}")
     for side, versions in sides.items():
