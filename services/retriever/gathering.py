@@ -45,7 +45,7 @@ class Gathering(Generic[T, R]):
     def _next_batch(self, call: _Call[T, R]) -> list[_Call[T, R]]:
         """What is to be run by the thread of `call`; empty once that is done."""
         with self._changed:
-            self._changed.wait_for(lambda: call.is_done or self._free)
+            self._changed.wait_for(lambda: call.is_done or (self._free and self._waiting))
             if call.is_done:
                 return []
             self._free -= 1

@@ -1,5 +1,6 @@
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -44,6 +45,32 @@ def test_as_many_runs_as_allowed_go_side_by_side() -> None:
         assert sorted(pool.map(gathering, ["a", "b"])) == ["a", "b"]
 
 
+def test_whose_call_is_being_run_by_another_waits_for_it_though_a_run_is_free() -> None:
+    may_end = {item: threading.Event() for item in (0, 1, 2)}
+    begun: list[list[int]] = []
+
+    def run(items: Sequence[int]) -> list[int]:
+        begun.append(list(items))
+        assert may_end[items[0]].wait(WAIT_S)
+        return [-item for item in items]
+
+    gathering = Gathering(run, most=8, at_once=2)
+    with ThreadPoolExecutor(4) as pool:
+        results = [pool.submit(gathering, 0)]
+        _until(lambda: begun == [[0]])
+        results.append(pool.submit(gathering, 1))
+        _until(lambda: begun == [[0], [1]])
+        for item in (2, 3):
+            results.append(pool.submit(gathering, item))
+            _until(lambda item=item: len(gathering._waiting) == item - 1)
+        may_end[0].set()
+        _until(lambda: begun == [[0], [1], [2, 3]])
+        may_end[1].set()
+        assert [result.result(WAIT_S) for result in results[:2]] == [0, -1]
+        may_end[2].set()
+        assert [result.result(WAIT_S) for result in results[2:]] == [-2, -3]
+
+
 def test_an_error_reaches_all_calls_of_the_run_and_none_after_it() -> None:
     def run(items: Sequence[int]) -> list[float]:
         return [1 / item for item in items]
@@ -61,3 +88,10 @@ def test_a_run_that_gives_too_few_results_is_an_error() -> None:
         gathering(1)
     with pytest.raises(ValueError, match="shorter"):
         gathering(1)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.001)

@@ -35,7 +35,7 @@ def server(folder: Path) -> Iterator[Server]:
 
 @pytest.fixture
 async def engine(server: Server, folder: Path) -> AsyncIterator[RemoteEngine]:
-    engine = RemoteEngine(f"{server.url}/v1", str(folder), context_tokens=4096, max_new_tokens=24, max_retries=0)
+    engine = RemoteEngine(f"{server.url}/v1", str(folder), context_tokens=4096, max_new_tokens=24)
     yield engine
     await engine.close()
 
