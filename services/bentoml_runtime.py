@@ -11,6 +11,8 @@
 | 7 | a batch answer of the wrong length goes to other callers; one bad item fails all | `checked_batch` |
 | 8 | a service that is not the entry unpickles what reaches its TCP port | `services.border` refuses pickle that came over TCP |
 | 9 | a batchable API runs one batch at a time, so nothing joins a running one | `services.bentoml_batches` lets several run |
+| 10 | each answer makes a JSON schema and spans that nobody reads | `services.bentoml_costs` |
+| 11 | metrics are labelled with the path as sent: a series for each document | `services.bentoml_metrics` labels the route |
 
 All of it was checked against one version of BentoML by reading its source and by tests/services/test_bentoml_runtime*.py; the guard below makes
 an upgrade fail loudly instead of quietly bringing a trap back.
