@@ -6,12 +6,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import StoreCorrupt
 from services.retriever.schema import ChunkIds
 
 _LENGTHS: Final = "SELECT id, sz FROM chunk_index_docsize WHERE id > ? ORDER BY id"
 _COLUMNS: Final = 3
 _ROOM: Final = 1_024
 _MORE: Final = 128
+DAMAGED: Final = "the full-text index is damaged on the disk: run `ekiben verify` and `ekiben repair`, or restore a backup"
 NEVER: Final = np.iinfo(np.int64).max
 
 
@@ -59,12 +61,15 @@ class ChunkTable:
         return int(self._rows.ids[self._size - 1]) if self._size else 0
 
     def extend(self, connection: sqlite3.Connection) -> ChunkIds:
-        """Add the chunks of a committed state with higher ids than those here; returns their ids."""
+        """Add the chunks of a committed state with higher ids than those here; returns their ids. Raises StoreCorrupt for damaged sizes."""
         found = connection.execute(_LENGTHS, (self.last,)).fetchall()
         if not found:
             return np.empty(0, np.int64)
         ids = np.array([id_ for id_, _ in found], np.int64)
-        lengths = numbers(b"".join(sizes for _, sizes in found)).reshape(-1, _COLUMNS).sum(axis=1)
+        try:
+            lengths = numbers(b"".join(sizes for _, sizes in found)).reshape(ids.size, _COLUMNS).sum(axis=1)
+        except (TypeError, ValueError) as error:
+            raise StoreCorrupt(DAMAGED) from error
         self.append(Rows(ids, lengths.astype(np.float32), np.full(ids.size, NEVER)))
         return ids
 

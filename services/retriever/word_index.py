@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import StoreCorrupt
 from core.words import content_words, stem
 from services.retriever import lexical
-from services.retriever.chunk_table import NEVER, ChunkTable, Rows, numbers
+from services.retriever.chunk_table import DAMAGED, NEVER, ChunkTable, Rows, numbers
 from services.retriever.highest import highest
 from services.retriever.postings import Posting, Postings
 from services.retriever.schema import ChunkIds
@@ -154,6 +155,8 @@ class WordIndex:
         for term, often in Counter(term for word in words for term in terms_of_word(word)).items():
             posting = self._posting(connection, seen, term)
             if posting.positions.size:
+                if not (seen.total and seen.terms):
+                    raise StoreCorrupt(DAMAGED)
                 weight = often * lexical.idf(seen.total, posting.positions.size)
                 of_term = lexical.bm25(posting.times, seen.rows.lengths[posting.positions], seen.terms / seen.total)
                 scores[posting.positions] += np.float32(weight) * of_term
@@ -187,5 +190,5 @@ def _version(connection: sqlite3.Connection) -> int:
 def _totals(connection: sqlite3.Connection) -> tuple[int, int]:
     """Chunks, and terms of all chunks, as the full-text index counts them: its record 1 begins with the one, and a number a column follows."""
     row = connection.execute("SELECT block FROM chunk_index_data WHERE id = 1").fetchone()
-    chunks, *terms = map(int, numbers(row[0])) if row and row[0] else (0,)
+    chunks, *terms = map(int, numbers(row[0])) if row and isinstance(row[0], bytes) and row[0] else (0,)
     return chunks, sum(terms)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from core.errors import StoreCorrupt
 from core.schemas import MAX_QUESTION_CHARS, SplitDocument
 from services.retriever import documents
 from services.retriever.database import Database
@@ -64,6 +65,22 @@ def _words(state: sqlite3.Connection, budget: int = MIB) -> WordIndex:
 
 def _ids(*ids: int) -> ChunkIds:
     return np.array(ids, np.int64)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE chunk_index_data SET block = zeroblob(4) WHERE id = 1",
+        "DELETE FROM chunk_index_data WHERE id = 1",
+        "UPDATE chunk_index_docsize SET sz = x'01' WHERE id = 1",
+        "UPDATE chunk_index_docsize SET sz = 'text' WHERE id = 1",
+    ],
+)
+def test_a_damaged_full_text_index_is_told(damage: str) -> None:
+    state = database_of(split("ekiben", "An ekiben is a boxed lunch."), split("cafe", "A lunch in a café."))
+    state.execute(damage)
+    with pytest.raises(StoreCorrupt, match="ekiben repair"):
+        _search(state, "lunch", 5)
 
 
 @settings(deadline=None)
